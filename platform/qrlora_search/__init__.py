@@ -1,0 +1,1 @@
+"""QR-LoRA architecture search: how few trained parameters does a task need?"""

@@ -1,0 +1,1 @@
+"""MLflow: a sink that follows the record."""

@@ -1,0 +1,1 @@
+"""Ray: the Tune engine and the Train warm-up."""

@@ -1,0 +1,70 @@
+"""Starting Ray on this machine, or joining a cluster that runs."""
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qrlora_search.values.errors import UserError
+
+CONNECT_S = 3.0
+DEFAULT_PORT = 6379
+
+_SETTINGS = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve the other trials of this machine
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "100000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_AIR_NEW_PERSISTENCE_MODE": "1",
+}
+
+
+def check_address(address: str) -> None:
+    """Raises UserError where nothing answers at a cluster's address; `auto` and `local` are left to Ray."""
+    if address in {"auto", "local"}:
+        return
+    if address.startswith("ray://"):
+        raise UserError(
+            f"--address {address!r}: the Ray client is not supported; give the head node's HOST:{DEFAULT_PORT}"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"--address {address!r} is no HOST:PORT; a Ray head listens on port {DEFAULT_PORT} by default")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address!r}: no Ray cluster answers there ({error}); start one with `ray start --head`, "
+            "or leave --address out to use this machine"
+        ) from None
+
+
+@contextmanager
+def ray_running(address: str | None, cpus: int) -> Iterator[None]:
+    """Holds a connection to a cluster, or a cluster of this process on this machine with so many CPUs."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if address is None:
+                ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+            else:
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"--address {address!r}: Ray cannot start or connect: {first}; check the cluster") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,152 @@
+"""Ray Tune runs the trials: a searcher that asks the driver, and a scheduler that brings it the reports.
+
+Ray keeps no state of a search here: the record does. Neither searcher nor scheduler pickles the driver.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from qrlora_search.adapters.ray_engine.trainable import FAILURE, REPORT, TrialActor
+from qrlora_search.describe.protocols import TrialDriver
+from qrlora_search.method.workbench import Materials
+
+
+class _Unpicklable:
+    """Ray pickles searchers and schedulers into its experiment folder; what is kept there is empty and never read."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class DriverSearcher(_Unpicklable, Searcher):
+    """Ray Tune's way of asking the driver for the next trial."""
+
+    def __init__(self, driver: TrialDriver, concurrency: int, threads: int) -> None:
+        super().__init__(metric=None, mode=None)
+        self.driver, self.concurrency, self.threads = driver, concurrency, threads
+        self.live: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """Returns a trial's config, None while as many run as may, or FINISHED."""
+        if len(self.live) >= self.concurrency:
+            return None
+        order = self.driver.next_trial()
+        if order is None:
+            return str(Searcher.FINISHED) if self.driver.exhausted else None
+        self.live[trial_id] = order.trial
+        return {
+            "trial": order.trial,
+            "configuration": order.configuration.to_json(),
+            "seed": order.seed,
+            "threads": self.threads,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Notes that a trial's place is free, and tells the driver of one that died without a word."""
+        number = self.live.pop(trial_id, None)
+        if error and number is not None:
+            self.driver.failed(number, "the worker died")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keeps nothing: the record has it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Reads nothing: the record has it all."""
+
+
+class DriverScheduler(_Unpicklable, FIFOScheduler):
+    """Ray Tune's way of bringing reports to the driver and its decisions back."""
+
+    def __init__(self, driver: TrialDriver) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.driver = driver
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Returns STOP or CONTINUE, as the driver says."""
+        number = int(trial.config["trial"])
+        if FAILURE in result:
+            self.driver.failed(number, result[FAILURE])
+            return str(TrialScheduler.STOP)
+        decision = self.driver.reported(number, result[REPORT])
+        return str(TrialScheduler.STOP if decision.stop else TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Tells the driver why a trial failed."""
+        error = trial.get_error()
+        lines = str(error).strip().splitlines() if error is not None else []
+        self.driver.failed(int(trial.config["trial"]), lines[-1] if lines else "the worker died")
+
+
+class _DropReports(Callback):
+    """Takes reports out of what Ray keeps of every trial: the record has them."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        result.pop(REPORT, None)
+
+
+class _EndWhenInterrupted(_Unpicklable, Stopper):
+    def __init__(self, driver: TrialDriver) -> None:
+        self.driver = driver
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.driver.interrupted
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="qrlora-tune-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class RayEngine:
+    """An `Engine` on a running Ray cluster. Actors are reused; the materials travel once to each of them."""
+
+    def __init__(self, materials: Materials, concurrency: int, gpus_per_trial: float, threads: int) -> None:
+        self.materials, self.concurrency = materials, concurrency
+        self.gpus, self.threads = gpus_per_trial, threads
+
+    def run(self, driver: TrialDriver) -> None:
+        """Runs trials until the driver is exhausted and all have ended, or it is interrupted."""
+        if driver.exhausted:
+            return
+        resources = {"CPU": self.threads, **({"GPU": self.gpus} if self.gpus else {})}
+        trainable = tune.with_parameters(TrialActor, materials=self.materials)
+        with _scratch() as folder:
+            tuner = tune.Tuner(
+                tune.with_resources(trainable, resources),
+                tune_config=tune.TuneConfig(
+                    num_samples=-1,
+                    search_alg=DriverSearcher(driver, self.concurrency, self.threads),
+                    scheduler=DriverScheduler(driver),
+                    reuse_actors=True,
+                    trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}",
+                ),
+                run_config=tune.RunConfig(
+                    storage_path=folder,
+                    name="search",
+                    verbose=0,
+                    stop=_EndWhenInterrupted(driver),
+                    callbacks=[_DropReports()],
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    failure_config=tune.FailureConfig(max_failures=0),
+                ),
+            )
+            tuner.fit()

@@ -1,0 +1,101 @@
+"""Warm-up fine-tuning through Ray Train: any number of workers, gradients averaged by torch's DDP."""
+
+import queue
+import tempfile
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
+from ray.util.queue import Empty, Queue
+
+from qrlora_search.method.fine_tuning import Share, WarmUpJob, build_classifier, export_state, fine_tune
+from qrlora_search.prepare.preparation import State, Told
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One Train worker: fine-tunes its share; the first one sends progress and, in the end, the weights."""
+    job: WarmUpJob = ray.get(config["job"][0])
+    told: Queue = config["told"]
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(max(1, int(config["threads"])))
+    torch.manual_seed(job.seed)
+    model = build_classifier(job.config, job.weights, job.task.outputs)
+    torch.manual_seed(job.seed * workers + rank + 1)
+    model = prepare_model(model) if workers > 1 else model.to(get_device())
+
+    def tell(epoch: int, loss: float) -> None:
+        if rank == 0:
+            told.put(("progress", f"warm-up epoch {epoch} of {job.settings.epochs}, training loss {loss:.4f}"))
+
+    fine_tune(model, job, get_device(), Share(rank, workers), tell)
+    if rank == 0:
+        told.put(("state", ray.put(export_state(model))))
+        told.put(("done", None))
+        _wait_until_taken(told)
+
+
+def _wait_until_taken(told: Queue) -> None:
+    """The weights belong to this worker: it may not leave before the driver has them."""
+    import time
+
+    while not told.empty():
+        time.sleep(0.05)
+
+
+class RayWarmUp:
+    """A `WarmUpRunner` on a running Ray cluster."""
+
+    def __init__(self, threads: int, use_gpu: bool) -> None:
+        self.threads, self.use_gpu = threads, use_gpu
+
+    def __call__(self, job: WarmUpJob, told: Told) -> State:
+        """Returns the warmed-up weights. Raises RuntimeError where Ray Train gives up."""
+        mail = Queue(actor_options={"num_cpus": 0})
+        with tempfile.TemporaryDirectory(prefix="qrlora-train-", ignore_cleanup_errors=True) as folder:
+            trainer = TorchTrainer(
+                _work,
+                train_loop_config={"job": [ray.put(job)], "told": mail, "threads": self.threads},
+                torch_config=TorchConfig(backend="nccl" if self.use_gpu else "gloo"),
+                scaling_config=ScalingConfig(
+                    num_workers=job.settings.workers,
+                    use_gpu=self.use_gpu,
+                    resources_per_worker={"CPU": self.threads, **({"GPU": 1} if self.use_gpu else {})},
+                ),
+                run_config=RunConfig(storage_path=folder, name="warm-up"),
+            )
+            return _follow(trainer, mail, told)
+
+
+def _follow(trainer: TorchTrainer, mail: Queue, told: Told) -> State:
+    """Runs the trainer in a thread and passes on what its first worker says."""
+    import threading
+
+    failure: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except (ray.exceptions.RayError, RuntimeError) as error:
+            failure.append(error)
+
+    fitting = threading.Thread(target=fit, daemon=True)
+    fitting.start()
+    state: State | None = None
+    while fitting.is_alive() or not mail.empty():
+        try:
+            kind, content = mail.get(timeout=0.2)
+        except (Empty, queue.Empty):
+            continue
+        if kind == "progress":
+            told(content)
+        elif kind == "state":
+            state = {name: array.copy() for name, array in ray.get(content).items()}
+    fitting.join()
+    mail.shutdown()
+    if state is None:
+        raise RuntimeError(f"the warm-up gave no weights: {failure[0] if failure else 'its worker ended early'}")
+    return state

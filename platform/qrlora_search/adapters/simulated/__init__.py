@@ -1,0 +1,1 @@
+"""Engines without a cluster: in this process, and on a virtual clock."""

@@ -1,0 +1,1 @@
+"""Application: run a search, build a front view, report, command line."""

@@ -1,0 +1,83 @@
+"""The command line. Light to import: torch, ray and the rest load when a command runs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from qrlora_search.app.request import SearchRequest
+from qrlora_search.values.errors import UserError
+
+COMMANDS = ("search", "ui")
+
+app = typer.Typer(
+    name="qrlora-search",
+    help="How few parameters does this task need? QR-LoRA settings on one Pareto front.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def search(
+    task: Annotated[str, typer.Option(help="mnli, mrpc, sst2, cola, qnli, qqp, rte or stsb")],
+    budget: Annotated[int, typer.Option(help="configurations to start, stopped and failed ones included")] = 64,
+    model: Annotated[str, typer.Option(help="auto, embedded, a hub name or a folder")] = "auto",
+    data: Annotated[str, typer.Option(help="auto, hub, stand-in or a folder with <task>/train.tsv")] = "auto",
+    space: Annotated[str | None, typer.Option(help="a TOML file over search_spaces/common.toml")] = None,
+    seed: Annotated[int, typer.Option(help="of warm-up, proposals and batch order")] = 0,
+    output: Annotated[str | None, typer.Option(help="output folder; by default runs/<task>-<hash of the plan>")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished output")] = False,
+    max_params: Annotated[int | None, typer.Option(help="start no trial with more adapter parameters")] = None,
+    time_limit: Annotated[str | None, typer.Option(help="end after 90s, 15m, 2h or 1h30m")] = None,
+    address: Annotated[str | None, typer.Option(help="an existing Ray cluster, HOST:PORT")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="trials side by side; by default one a processor")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial, fractions too")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow address; by default runs/mlflow.db")] = None,
+    train_limit: Annotated[int | None, typer.Option(help="use at most so many rows of train")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show plan and expected cost, and stop")] = False,
+) -> None:
+    """Find the front of score against trained parameters for one task."""
+    request = SearchRequest(
+        task, budget, model, data, space, seed, output, resume, max_params, time_limit, address, concurrency,
+        gpus_per_trial, tracking_uri, train_limit, dry_run,
+    )  # fmt: skip
+    from qrlora_search.app.run_search import search as run
+
+    raise typer.Exit(run(request))
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="on the loopback address")] = 5000,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow database; by default runs/mlflow.db")] = None,
+) -> None:
+    """Open the MLflow UI on this machine, with every search and trial."""
+    from qrlora_search.adapters.mlflow_sink.ui import serve_ui
+
+    raise typer.Exit(serve_ui(port, tracking_uri))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 2 for bad input, with one clear message. `search` may be left out."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0].startswith("-") and given[0] not in {"-h", "--help"}:
+        given.insert(0, "search")
+    try:
+        app(args=given, standalone_mode=True)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "interrupted; nothing was lost: the same command goes on (with --resume once trials have started)\n"
+        )
+        return 130
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1
+    return 0

@@ -1,0 +1,143 @@
+"""What a person sees while a search runs: a bar in a terminal, plain lines in a pipe or a log."""
+
+import time
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from qrlora_search.adapters.mlflow_sink.address import shown_address
+from qrlora_search.app.draw_terminal import closing_lines, front_in_characters, front_table
+from qrlora_search.app.front_view import FrontView
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.protocols import Event
+from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.states import TrialState
+
+
+def make_console() -> Console:
+    """Returns the console: a terminal's own width, or wide plain lines in a pipe."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160, no_color=True)
+
+
+def show_plan(console: Console, plan: SearchPlan) -> None:
+    """Prints the resolved plan in full, with a banner where the data or the model are not what the user may expect."""
+    if plan.stand_in:
+        text = "STAND-IN DATA: generated, not GLUE. The scores say nothing about the real task."
+        if plan.data.asked == "auto":
+            text += "\nThe hub cannot be reached; give the real data with --data FOLDER."
+        console.print(Panel(text, style="bold white on red" if console.is_terminal else "", expand=True))
+    if plan.model.kind == "embedded" and plan.model.asked == "auto":
+        console.print(Panel(f"MODEL: {plan.model.name} from its package, for want of the hub (roberta-base)."))
+    table = Table(
+        title=f"Plan of the search over {plan.title}", title_justify="left", show_header=False, pad_edge=False
+    )
+    for name, value in _plan_rows(plan):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
+    space, shape, counts = plan.space, plan.encoder, plan.counts
+    report = ", ".join(f"{name} {number:,}" for name, number in counts.report.items())
+    lists = f" and lists {[list(one) for one in space.layers.lists]}" if space.layers.lists else ""
+    limits = [f"at most {plan.max_params:,} adapter parameters"] if plan.max_params else []
+    limits += [f"{plan.time_limit_s:g} s"] if plan.time_limit_s else []
+    places = plan.address or "this machine"
+    return [
+        ("model", f"{plan.model.name} ({plan.model.kind}): {shape.family}, {shape.layers} layers of {shape.width}, "
+                  f"P = {shape.parameters:,}, head {shape.head_parameters:,}"),
+        ("data", f"{plan.data.name} ({plan.data.kind}): train {counts.train:,}, selection {counts.selection:,}, "
+                 f"report: {report}; {counts.dropped} rows of train dropped that also stand in the report split"),
+        ("bases", f"of the {space.bases.of} weights; tau {space.tau.low:g} to {space.tau.high:g}, "
+                  f"{space.tau.rule} rule"),
+        ("matrices", f"{len(space.matrices.names)} subsets: {', '.join(space.matrices.names)}"),
+        ("layers", f"families {', '.join(space.layers.families)}{lists}"),
+        ("learning rate", f"{space.learning_rate.low:g} to {space.learning_rate.high:g}, log"),
+        ("trials", f"{plan.budget} of {space.training.epochs} epochs, compared at {list(space.training.rungs)}; batch "
+                   f"{list(space.training.batch_sizes)}, dropout {space.training.dropout:g}, "
+                   f"at most {space.training.max_length} tokens"),
+        ("head", f"{' or '.join(space.head.modes)} in trials; trained in warm-up"),
+        ("warm-up", f"{space.warm_up.epochs} epochs at {space.warm_up.learning_rate:g}, "
+                    f"batch {space.warm_up.batch_size}, {space.warm_up.workers} worker(s)"),
+        ("sampler", f"{space.sampler.name}, {space.sampler.random_first} random first; seed {plan.seed}"),
+        ("precision", f"{plan.precision} for frozen weights and states; coefficients, head and loss float32"),
+        ("runs on", f"{places}: {plan.concurrency} trial(s) side by side, {plan.gpus_per_trial:g} GPU each"),
+        ("limits", ", ".join(limits) or "none"),
+        ("output", plan.output),
+        ("tracking", shown_address(plan.tracking_uri)),
+    ]  # fmt: skip
+
+
+def show_front(console: Console, view: FrontView, output: str) -> None:
+    """Prints the front as a picture and a table, where its files are, and what to type next."""
+    console.print(front_in_characters(view, console.width), markup=False, no_wrap=True, overflow="crop")
+    console.print(front_table(view))
+    for line in closing_lines(view):
+        console.print(line)
+    for note in view.notes:
+        console.print(note, style="dim")
+    console.print(f"files: {output}/front.json, front.csv, front.html, front.png, front/ (adapters)", no_wrap=True)
+    console.print("next: make ui (MLflow with every trial), or open front.html", no_wrap=True)
+
+
+class ProgressSink:
+    """A `Sink` that shows a search's progress; it keeps a history of its own, made from the events it is given."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.history = console, History()
+        self.started = time.monotonic()
+        self.before = 0
+        self.bar: Progress | None = None
+
+    def take(self, event: Event) -> None:
+        """Shows what an event changed."""
+        self.history.apply(event)
+        if event.kind in {"opened", "resumed"}:
+            self.started, self.before = time.monotonic(), len(self._ended())
+            self._begin()
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=len(self._ended()), what=self._words())
+        elif event.kind == "ended" and event.trial is not None:
+            self.console.print(self._line(event.trial), no_wrap=True)
+
+    def _begin(self) -> None:
+        if self.bar is not None or not self.console.is_terminal or self.history.plan is None:
+            return
+        columns = [TextColumn("trials"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[what]}")]
+        self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+        self.bar.add_task("trials", total=self.history.plan.budget, what="")
+        self.bar.start()
+
+    def _ended(self) -> list[int]:
+        return [one.number for one in self.history.searched if one.state is not None]
+
+    def _words(self) -> str:
+        states = [f"{len(self.history.in_state(state))} {state}" for state in TrialState]
+        running = [
+            f"{one.number} ({len(one.reports)} epochs)" for one in self.history.running if one.number != HEAD_ONLY
+        ]
+        return f"{', '.join(states)}; running {', '.join(running) or 'none'}; {self._left()}"
+
+    def _left(self) -> str:
+        plan, ended = self.history.plan, len(self._ended())
+        if plan is None or ended <= self.before:
+            return "time left unknown"
+        left = (time.monotonic() - self.started) / (ended - self.before) * max(0, plan.budget - ended)
+        return f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
+
+    def _line(self, number: int) -> str:
+        one, plan = self.history.trials[number], self.history.plan
+        name = "head-only control" if number == HEAD_ONLY else f"trial {number}"
+        score = "" if one.score is None else f" at {one.score:.4f}"
+        done = f"[{len(self._ended())}/{plan.budget if plan else '?'}]"
+        what = one.configuration
+        size = f"{what.words}, {what.parameters} parameters, lr {what.learning_rate:g}"
+        return f"{done} {name} {one.state}{score}: {size}; {one.reason}; {self._left()}"
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self.bar is not None:
+            self.bar.stop()

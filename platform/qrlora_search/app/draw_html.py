@@ -1,0 +1,93 @@
+"""front.html: one file, no network: an interactive plot and the table of the front."""
+
+import html
+
+from qrlora_search.app.front_view import FrontView, MemberView, ScoreView
+from qrlora_search.app.plot_data import FrontPlot, plot_data
+
+_SYMBOLS = {
+    "finished": "circle-open",
+    "stopped": "x-thin-open",
+    "failed": "cross-thin-open",
+    "unfinished": "circle-dot",
+}
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#111}
+table{border-collapse:collapse;margin:1rem 0;
+font-variant-numeric:tabular-nums}th,td{padding:.3rem .7rem;text-align:right;
+border-bottom:1px solid #ddd}th:nth-child(2),td:nth-child(2){text-align:left}.banner{background:#111;color:#fff;
+padding:.8rem 1rem;font-weight:600}ul{color:#444}"""
+
+
+def front_html(view: FrontView) -> str:
+    """Returns a self-contained page."""
+    banner = '<p class="banner">STAND-IN data: generated, not GLUE</p>' if view.stand_in else ""
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in view.notes)
+    title = html.escape(f"QR-LoRA front: {view.title}")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head>"
+        f"<body>{banner}<h1>{title}</h1>{_plot(plot_data(view))}{_table(view)}<ul>{notes}</ul></body></html>"
+    )
+
+
+def _plot(plot: FrontPlot) -> str:
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for cloud in plot.clouds:
+        marker = {"symbol": _SYMBOLS[cloud.state.split()[0]], "color": "#888", "size": 8}
+        figure.add_scatter(x=cloud.x, y=cloud.y, mode="markers", name=cloud.state, text=cloud.words, marker=marker)
+    below = [y - low for y, low in zip(plot.members_y, plot.members_low, strict=True)]
+    above = [high - y for y, high in zip(plot.members_y, plot.members_high, strict=True)]
+    figure.add_scatter(
+        x=plot.members_x, y=plot.members_y, mode="markers+lines", name="front, selection split",
+        line={"shape": "hv", "color": "#111"}, marker={"size": 10, "color": "#111"}, text=plot.members_words,
+        error_y={"type": "data", "array": above, "arrayminus": below, "symmetric": False, "thickness": 1},
+    )  # fmt: skip
+    marker = {"symbol": "diamond-open", "size": 10, "color": "#0072b2"}
+    figure.add_scatter(
+        x=plot.members_x, y=plot.members_report, mode="markers", name="front, report split", marker=marker,
+        text=plot.members_words,
+    )  # fmt: skip
+    figure.add_hline(y=plot.control, line_dash="dot", annotation_text=plot.control_label)
+    figure.update_xaxes(type="log", title=plot.x_label)
+    figure.update_yaxes(title=plot.y_label)
+    figure.update_layout(template="simple_white", height=560, title=plot.title, margin={"t": 60})
+    inside: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
+    return inside + f"<p>{html.escape(plot.footer)}</p>"
+
+
+def _table(view: FrontView) -> str:
+    splits = list(view.plan.counts.report)
+    heads = ["trial", "adapts", "parameters", "learning rate", "selection"]
+    heads += [cell for split in splits for cell in (split, "minus control")]
+    head = "".join(f"<th>{html.escape(one)}</th>" for one in heads)
+    rows = ""
+    for control in view.controls:
+        cells = ["", f"control ({control.kind})", "0", "", _score(control.selection)]
+        cells += [cell for score in control.report for cell in (_score(score), "")]
+        rows += _row(cells)
+    for one in view.members:
+        rows += _row(_member_cells(one, splits))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _member_cells(one: MemberView, splits: list[str]) -> list[str]:
+    cells = [str(one.trial), one.words, f"{one.parameters:,}", f"{one.learning_rate:g}", _score(one.selection)]
+    scores = {score.split: score for score in one.report}
+    differences = {difference.split: difference for difference in one.against_control}
+    for split in splits:
+        difference = differences.get(split)
+        cells.append(_score(scores[split]) if split in scores else "")
+        cells.append(
+            f"{difference.difference:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]" if difference else ""
+        )
+    return cells
+
+
+def _score(score: ScoreView) -> str:
+    return f"{score.score:.3f} [{score.low:.3f}, {score.high:.3f}] n={score.n}"
+
+
+def _row(cells: list[str]) -> str:
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -1,0 +1,56 @@
+"""front.png: the front as a picture that reads in black and white."""
+
+import io
+import textwrap
+
+from qrlora_search.app.front_view import FrontView
+from qrlora_search.app.plot_data import MARKS, FrontPlot, plot_data
+
+CONTROL_X = 1.0
+
+
+def front_png(view: FrontView) -> bytes:
+    """Returns the picture of a front as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    plot = plot_data(view)
+    figure = Figure(figsize=(9, 5.6), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _draw(axes, plot)
+    figure.supxlabel(plot.x_label, fontsize=10)
+    axes.set_xlabel("\n".join(textwrap.wrap(plot.footer, 120)), fontsize=7, color="0.35")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - matplotlib's axes
+    axes.set_xscale("log")
+    axes.axhline(plot.control, color="0.5", linewidth=0.8, linestyle=":")
+    axes.plot([CONTROL_X], [plot.control], marker="s", color="black", linestyle="", label=plot.control_label)
+    for cloud in plot.clouds:
+        kind = cloud.state.split()[0]
+        axes.plot(cloud.x, cloud.y, MARKS[kind], color="0.6", markersize=5, label=cloud.state, zorder=1)
+    if plot.members_x:
+        below = [y - low for y, low in zip(plot.members_y, plot.members_low, strict=True)]
+        above = [high - y for y, high in zip(plot.members_y, plot.members_high, strict=True)]
+        axes.errorbar(
+            plot.members_x, plot.members_y, yerr=[below, above], fmt="o", color="black", ecolor="0.35",
+            elinewidth=0.8, capsize=2, label=f"front ({len(plot.members_x)}), selection split", zorder=3,
+        )  # fmt: skip
+        axes.step(
+            [CONTROL_X, *plot.members_x], [plot.control, *plot.members_y], where="post", color="black", linewidth=1
+        )
+        shown = [(x, y) for x, y in zip(plot.members_x, plot.members_report, strict=True) if y is not None]
+        if shown:
+            xs, ys = zip(*shown, strict=True)
+            axes.plot(xs, ys, "D", color="tab:blue", markerfacecolor="none", label="front, report split", zorder=4)
+    axes.set_xticks([CONTROL_X, 10, 100, 1000, 10000], ["0 //", "10", "100", "1,000", "10,000"])
+    widest = max([100, *plot.members_x, *(x for cloud in plot.clouds for x in cloud.x)])
+    axes.set_xlim(0.75, widest * 1.5)
+    axes.set_title(plot.title, fontsize=11)
+    axes.set_ylabel(plot.y_label)
+    axes.grid(visible=True, axis="y", color="0.9")
+    axes.legend(fontsize=8, loc="best", framealpha=0.9)

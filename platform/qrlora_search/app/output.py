@@ -1,0 +1,71 @@
+"""The output folder of a search: new, unfinished or finished; and the checks before anything is started."""
+
+from pathlib import Path
+
+from qrlora_search.app.planning import Planned
+from qrlora_search.describe.plan import differences
+from qrlora_search.record.events import Record, record_url
+from qrlora_search.record.history import history_of
+from qrlora_search.values.errors import UserError
+
+
+def open_output(planned: Planned, resume: bool) -> str:
+    """Returns `new`, `unfinished` or `finished`; raises UserError where the folder is another search's, or unfinished
+    and --resume was not given.
+    """
+    folder, plan = planned.output, planned.plan
+    if not (folder / "record.db").is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"--output {str(folder)!r} exists and is no search's output; name another folder")
+        return "new"
+    record = Record(record_url(folder))
+    history = history_of(record.all())
+    record.close()
+    if history.plan is None:
+        raise UserError(f"--output {str(folder)!r} holds a record without a plan; remove the folder or name another")
+    different = differences(history.plan, plan)
+    if different:
+        raise UserError(
+            f"--output {str(folder)!r} belongs to another search ({'; '.join(different[:4])}); "
+            "name another folder, or give the same options"
+        )
+    done = history.outcome == "complete" and (folder / "front.json").is_file()
+    if done and plan.budget <= max(history.plan.budget, len(history.searched)):
+        return "finished"
+    if not resume:
+        have = f"{len(history.searched)} of {plan.budget} configurations started"
+        raise UserError(f"--output {str(folder)!r} is unfinished ({have}); add --resume to go on with it")
+    return "unfinished"
+
+
+def check_places(planned: Planned) -> None:
+    """Raises UserError where something that the search needs cannot be reached or written; creates nothing for good."""
+    from qrlora_search.adapters.mlflow_sink.address import check_tracking
+    from qrlora_search.adapters.ray_engine.cluster import check_address
+
+    plan = planned.plan
+    check_tracking(plan.tracking_uri)
+    if plan.address is not None:
+        check_address(plan.address)
+    folders = [planned.output]
+    if plan.tracking_uri.startswith("sqlite:///"):
+        folders.append(Path(plan.tracking_uri.removeprefix("sqlite:///")).parent)
+    for folder in folders:
+        made = _make_folder(folder)
+        for one in reversed(made):
+            one.rmdir()
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Makes a folder and tries to write there; returns the folders that were missing, the outermost first."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"--output: {str(folder)!r} cannot be written: {error.strerror}; name a folder that can"
+        ) from None
+    return missing

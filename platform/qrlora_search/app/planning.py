@@ -1,0 +1,142 @@
+"""From a checked request to the frozen plan: sources resolved, shapes and counts known, precision decided."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from qrlora_search.adapters.mlflow_sink.address import local_tracking
+from qrlora_search.app.request import RUNS, Checked
+from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
+from qrlora_search.describe.proposals import check_depth
+from qrlora_search.method.families import encoder_shape, read_config
+from qrlora_search.method.sources import find_data, find_model, go_offline
+from qrlora_search.method.splits import Splits, split_rows
+from qrlora_search.values.errors import UserError
+
+PLAN_FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan and the rows it speaks of. kept: the plan of an earlier run whose resolution of `auto` was taken."""
+
+    plan: SearchPlan
+    splits: Splits
+    kept: SearchPlan | None
+
+    @property
+    def output(self) -> Path:
+        """Returns the output folder."""
+        return Path(self.plan.output)
+
+
+def plan_search(checked: Checked) -> Planned:
+    """Returns the plan of a request, or raises UserError. Writes nothing."""
+    request = checked.request
+    kept = _kept(checked)
+    model = find_model(_asked_again(request.model, kept.model if kept else None)).model_copy(
+        update={"asked": request.model}
+    )
+    rows = find_data(_asked_again(request.data, kept.data if kept else None), checked.task)
+    go_offline()
+    config = read_config(Path(model.path))
+    shape = encoder_shape(config, checked.task.outputs)
+    where = request.space or f"{checked.task.name}.toml"
+    check_depth(checked.space, shape.layers, where)
+    longest = int(config["max_position_embeddings"]) - (2 if shape.family == "roberta" else 0)
+    if checked.space.training.max_length > longest:
+        raise UserError(
+            f"{where}: training.max_length = {checked.space.training.max_length} is more than the {longest} tokens "
+            f"that {model.name} reads; lower it"
+        )
+    splits = split_rows(rows.splits, checked.task, request.seed, request.train_limit)
+    plan = SearchPlan(
+        task=checked.task.name,
+        seed=request.seed,
+        space=checked.space,
+        model=model,
+        data=rows.source.model_copy(update={"asked": request.data}),
+        encoder=shape,
+        counts=DataCounts(
+            train=len(splits.train),
+            selection=len(splits.selection),
+            report={name: len(frame) for name, frame in splits.report.items()},
+            dropped=splits.dropped,
+        ),
+        train_limit=request.train_limit,
+        precision=decide_precision(),
+        budget=request.budget,
+        max_params=request.max_params,
+        time_limit_s=checked.time_limit_s,
+        concurrency=request.concurrency or default_concurrency(request.address, request.gpus_per_trial),
+        gpus_per_trial=default_gpus() if request.gpus_per_trial is None else request.gpus_per_trial,
+        address=request.address,
+        tracking_uri=request.tracking_uri or local_tracking(RUNS),
+        output="",
+    )
+    output = Path(request.output) if request.output else RUNS / f"{plan.task}-{plan.hash}"
+    return Planned(plan.model_copy(update={"output": str(output)}), splits, kept)
+
+
+def _kept(checked: Checked) -> SearchPlan | None:
+    """Returns the newest plan that answers the same request, so that `auto` is resolved once and kept."""
+    request = checked.request
+    if "auto" not in {request.model, request.data}:
+        return None
+    folders = [Path(request.output)] if request.output else sorted(RUNS.glob(f"{checked.task.name}-*"))
+    found = [file for folder in folders if (file := folder / PLAN_FILE).is_file()]
+    for file in sorted(found, key=lambda one: one.stat().st_mtime, reverse=True):
+        try:
+            plan = SearchPlan.model_validate_json(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        same = (plan.model.asked, plan.data.asked) == (request.model, request.data)
+        if same and (plan.seed, plan.train_limit, plan.space) == (request.seed, request.train_limit, checked.space):
+            return plan
+    return None
+
+
+def _asked_again(asked: str, kept: Source | None) -> str:
+    """Returns what to look up: where `auto` was resolved before, the same source as then."""
+    if kept is None or asked != "auto":
+        return asked
+    return kept.name if kept.kind == "hub" and "/" in kept.name and kept.name != "nyu-mll/glue" else kept.kind
+
+
+def decide_precision() -> Precision:
+    """Returns bfloat16 where this machine computes in it, else float32; decided once, for all nodes of a search."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        flags = []
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+
+
+def cpus_here() -> int:
+    """Returns the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_gpus() -> float:
+    """Returns GPUs for a trial: one where this machine has any, else none."""
+    import torch
+
+    return 1.0 if torch.cuda.is_available() else 0.0
+
+
+def default_concurrency(address: str | None, gpus_per_trial: float | None) -> int:
+    """Returns trials side by side: one a processor, or as many as the GPUs hold. On a cluster 1,000 at the most: Ray
+    starts what has room.
+    """
+    if address is not None:
+        return 1000
+    share = default_gpus() if gpus_per_trial is None else gpus_per_trial
+    if share > 0:
+        import torch
+
+        return max(1, int(torch.cuda.device_count() / share))
+    return cpus_here()

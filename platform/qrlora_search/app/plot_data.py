@@ -1,0 +1,73 @@
+"""What a picture of a front shows, as a plain data object: every drawing is made from it and tests look at it."""
+
+from dataclasses import dataclass
+
+from qrlora_search.app.front_view import FrontView
+
+MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": "."}
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Trials that ended alike. x: parameters, y: score on the selection split."""
+
+    state: str
+    x: list[int]
+    y: list[float]
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class FrontPlot:
+    """members: parameters, score on the selection split, its interval, and the score on the report split or None."""
+
+    title: str
+    x_label: str
+    y_label: str
+    control: float
+    control_label: str
+    clouds: list[Cloud]
+    members_x: list[int]
+    members_y: list[float]
+    members_low: list[float]
+    members_high: list[float]
+    members_report: list[float | None]
+    members_words: list[str]
+    footer: str
+
+
+def plot_data(view: FrontView) -> FrontPlot:
+    """Returns the picture of a front."""
+    clouds = []
+    for state in MARKS:
+        points = [point for point in view.points if point.state == state and point.score is not None]
+        if points:
+            clouds.append(
+                Cloud(
+                    state=f"{state} ({len(points)})",
+                    x=[point.parameters for point in points],
+                    y=[float(point.score or 0.0) for point in points],
+                    words=[f"trial {point.trial}: {point.words}" for point in points],
+                )
+            )
+    control, members = view.better_control, view.members
+    return FrontPlot(
+        title=f"{view.title}: score against trained adapter parameters",
+        x_label="adapter parameters (log scale)",
+        y_label=f"{view.objective} on the selection split, n = {control.selection.n}",
+        control=control.selection.score,
+        control_label=f"control ({control.kind}), 0 adapter parameters: {control.selection.score:.3f}",
+        clouds=clouds,
+        members_x=[one.parameters for one in members],
+        members_y=[one.selection.score for one in members],
+        members_low=[one.selection.low for one in members],
+        members_high=[one.selection.high for one in members],
+        members_report=[one.report[0].score if one.report else None for one in members],
+        members_words=[f"trial {one.trial}: {one.words}, {one.parameters} parameters" for one in members],
+        footer=(
+            f"model {view.plan.model.name}; data {view.plan.data.name} ({view.plan.data.kind}); "
+            f"hypervolume {view.hypervolume.value:.4f} on the selection split above "
+            f"{view.hypervolume.reference_score:.3f}, left of P = {view.hypervolume.reference_parameters:,}; "
+            "bars: 95 % over examples"
+        ),
+    )

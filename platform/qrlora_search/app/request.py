@@ -1,0 +1,77 @@
+"""What a user asks for on the command line, checked before anything is touched."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from qrlora_search.describe.space import SearchSpace, load_space
+from qrlora_search.describe.tasks import Task, find_task
+from qrlora_search.values.errors import UserError
+
+RUNS = Path("runs")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """The options of `search`, as typed."""
+
+    task: str
+    budget: int = 64
+    model: str = "auto"
+    data: str = "auto"
+    space: str | None = None
+    seed: int = 0
+    output: str | None = None
+    resume: bool = False
+    max_params: int | None = None
+    time_limit: str | None = None
+    address: str | None = None
+    concurrency: int | None = None
+    gpus_per_trial: float | None = None
+    tracking_uri: str | None = None
+    train_limit: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request whose values are sound by themselves: the task, its space and the time limit in seconds."""
+
+    request: SearchRequest
+    task: Task
+    space: SearchSpace
+    time_limit_s: float | None
+
+
+def check_request(request: SearchRequest) -> Checked:
+    """Returns the request with its task and space. Raises UserError that names option, value and remedy."""
+    task = find_task(request.task)
+    _at_least_one("--budget", request.budget, "the number of configurations to start")
+    _at_least_one("--max-params", request.max_params, "the most adapter parameters that a trial may train")
+    _at_least_one("--concurrency", request.concurrency, "the number of trials side by side")
+    _at_least_one("--train-limit", request.train_limit, "the most rows of train to use")
+    if not 0 <= request.seed < 2**31:
+        raise UserError(f"--seed {request.seed} is out of range; use a whole number from 0 to {2**31 - 1}")
+    gpus = request.gpus_per_trial
+    if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus) > 1):
+        raise UserError(f"--gpus-per-trial {gpus:g} is out of range; use 0, a fraction below 1, or a whole number")
+    space = load_space(task.name, Path(request.space) if request.space is not None else None)
+    limit = None if request.time_limit is None else parse_time(request.time_limit)
+    return Checked(request, task, space, limit)
+
+
+def _at_least_one(option: str, value: int | None, what: str) -> None:
+    if value is not None and value < 1:
+        raise UserError(f"{option} {value} is out of range: {what}; use a whole number from 1")
+
+
+def parse_time(text: str) -> float:
+    """Returns seconds from a time such as `90s`, `15m`, `1h30m` or `2h`. Raises UserError."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.strip().lower())
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower():
+        raise UserError(f"--time-limit {text!r} is no time; write it like 90s, 15m, 2h or 1h30m")
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total <= 0:
+        raise UserError(f"--time-limit {text!r} leaves no time; use at least 1s")
+    return total

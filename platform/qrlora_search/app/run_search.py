@@ -1,0 +1,75 @@
+"""One search from beginning to end: plan, prepare, run, score the front once, write and show it."""
+
+import time
+from functools import partial
+
+from rich.console import Console
+
+from qrlora_search.app.console import make_console, show_front, show_plan
+from qrlora_search.app.cost import expected_seconds, measured_speed
+from qrlora_search.app.output import check_places, open_output
+from qrlora_search.app.planning import Planned, cpus_here, plan_search
+from qrlora_search.app.report_files import read_front
+from qrlora_search.app.request import SearchRequest, check_request
+from qrlora_search.app.session import Session
+from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
+from qrlora_search.prepare.store import Store, default_root
+
+
+def search(request: SearchRequest) -> int:
+    """Runs what a request asks for and returns the exit code: 0, or 130/143 where it was interrupted."""
+    checked = check_request(request)
+    console = make_console()
+    planned = plan_search(checked)
+    state = open_output(planned, request.resume)
+    if state == "finished":
+        view = read_front(planned.output)
+        if view.stand_in:
+            show_plan(console, view.plan)
+        show_front(console, view, planned.plan.output)
+        return 0
+    show_plan(console, planned.plan)
+    if planned.kept is not None:
+        console.print("`auto` is kept as it was resolved before; name --model and --data to choose anew.")
+    if request.dry_run:
+        _show_cost(console, planned)
+        return 0
+    check_places(planned)
+    return _run(planned, console, resumed=state == "unfinished")
+
+
+def _show_cost(console: Console, planned: Planned) -> None:
+    plan, store = planned.plan, Store(default_root())
+    warm_up, trials = expected_seconds(plan, planned.splits, measured_speed(plan.precision))
+    cached = store.has("warm-ups", warm_up_inputs(plan, planned.splits))
+    console.print(f"warm-up: {'found in the cache' if cached else f'about {warm_up / 60:.1f} min on one thread'}")
+    console.print(
+        f"bases: {'found in the cache' if store.has('bases', bases_inputs(plan, planned.splits)) else 'to make'}"
+    )
+    console.print(
+        f"trials: {plan.budget}, at most {plan.budget * plan.space.training.epochs} epochs; "
+        f"about {trials / 60:.1f} min (rough: from this machine's measured speed)"
+    )
+    console.print("dry run: nothing was started or written")
+
+
+def _run(planned: Planned, console: Console, resumed: bool) -> int:
+    from qrlora_search.adapters.ray_engine.cluster import ray_running
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
+    from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
+
+    plan, store, started = planned.plan, Store(default_root()), time.monotonic()
+    local, workers, cpus = plan.address is None, plan.space.warm_up.workers, cpus_here()
+    threads = max(1, cpus // plan.concurrency) if local else 1
+    console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
+    with ray_running(plan.address, max(cpus, workers, threads * plan.concurrency)):
+        runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
+        prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
+        _tell(console, started, f"prepared; made: {', '.join(prepared.made) or 'nothing, all was in the cache'}")
+        engine = RayEngine(prepared.materials.for_workers(), plan.concurrency, plan.gpus_per_trial, threads)
+        session = Session(planned, prepared, console, resumed)
+        return session.run(engine, started)
+
+
+def _tell(console: Console, started: float, words: str) -> None:
+    console.print(f"[{time.monotonic() - started:6.1f} s] {words}", markup=False)

@@ -1,0 +1,195 @@
+"""A search that runs: its record, its sinks, its signals, and its end."""
+
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
+from qrlora_search.adapters.optuna_search.sampler import OptunaSampler
+from qrlora_search.app.console import ProgressSink, show_front
+from qrlora_search.app.front_view import FrontView, build_front_view, members_of
+from qrlora_search.app.loop import SearchLoop
+from qrlora_search.app.planning import PLAN_FILE, Planned
+from qrlora_search.app.report_files import write_atomically, write_front
+from qrlora_search.app.scoring import Scorer, Weights, copy_adapter
+from qrlora_search.describe.configuration import Configuration
+from qrlora_search.describe.proposals import canonical, dimensions
+from qrlora_search.describe.protocols import Engine, Parameters
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.prepare.preparation import Prepared
+from qrlora_search.record.events import Record, record_url
+from qrlora_search.record.history import HEAD_ONLY, TrialHistory, history_of
+from qrlora_search.record.pump import Pump
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.states import TrialState
+
+EXIT_CODES = {"interrupted by SIGINT": 130, "interrupted by SIGTERM": 143}
+
+
+class Session:
+    """Holds an output folder for the time of one run: nobody else may write there."""
+
+    def __init__(self, planned: Planned, prepared: Prepared, console: Console, resumed: bool) -> None:
+        self.plan, self.prepared, self.console = planned.plan, prepared, console
+        self.output = planned.output
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(self.output / ".lock")
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"--output {str(self.output)!r} is in use by another search; wait for it to end") from None
+        self.record = Record(record_url(self.output))
+        self.weights = Weights(self.output)
+        self.history = history_of(self.record.all())
+        self.scorer = Scorer(prepared.materials, self.weights, self.plan.seed)
+        self.before = self.history.seconds
+        self._open(resumed)
+
+    def _append(self, kind: str, data: dict[str, object], trial: int | None = None) -> int:
+        event = self.record.append(kind, data, trial)
+        self.history.apply(event)
+        return event.sequence
+
+    def _open(self, resumed: bool) -> None:
+        plan = self.plan.model_dump(mode="json")
+        write_atomically(self.output / PLAN_FILE, self.plan.model_dump_json(indent=1).encode())
+        if resumed and self.history.plan is not None:
+            self._append("resumed", {"plan": plan, "at": _now()})
+            return
+        self._append("opened", {"plan": plan, "search_id": uuid.uuid4().hex, "at": _now()})
+        tokens = self.prepared.materials.splits
+        kind = float if find_task(self.plan.task).regression else int
+        names = ("selection", *self.plan.counts.report)
+        labels = {name: pack(tokens[name].labels_N.astype(kind)) for name in names}
+        self._append("prepared", {"made": list(self.prepared.made), "labels": labels, "seconds": self.prepared.seconds})
+        self._append("scored", self.scorer.score(None, "selection"))
+
+    def run(self, engine: Engine, started: float) -> int:
+        """Runs the search to its end and returns the exit code."""
+        pumps = [
+            Pump(self.record, lambda: ProgressSink(self.console), "progress"),
+            Pump(self.record, lambda: MlflowSink(self.plan.tracking_uri, self.output), "MLflow"),
+        ]
+        loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)
+        if self.plan.time_limit_s is not None:
+            loop.set_deadline(time.monotonic, started + self.plan.time_limit_s)
+        with _interrupts(loop.interrupt):
+            engine.run(loop)
+        trouble = pumps[0].close(self._last())
+        view = self._end(loop, started)
+        for pump in pumps[1:]:
+            trouble = pump.close(self._last()) or trouble
+        show_front(self.console, view, str(self.output))
+        if trouble:
+            self.console.print(
+                f"MLflow lacks the end of this search ({trouble}); the record and the files have all of it."
+            )
+        if view.outcome != "complete":
+            self.console.print(f"{view.outcome}: the same command with --resume goes on from here")
+        self.record.close()
+        self.lock.release()
+        return EXIT_CODES.get(view.outcome, 0)
+
+    def _last(self) -> int:
+        events = self.record.all()
+        return events[-1].sequence if events else 0
+
+    def _sampler(self) -> OptunaSampler:
+        space, plan = self.plan.space, self.plan
+        names = dimensions(space, plan.encoder.layers)
+        sampler = OptunaSampler(self.record.url, "search", names, space.sampler, plan.seed)
+        if any(number != HEAD_ONLY for number in self.history.trials):
+            sampler.rebuild([self._told(one) for number, one in sorted(self.history.trials.items()) if number >= 0])
+        return sampler
+
+    def _told(self, one: TrialHistory) -> tuple[Parameters, TrialState | None, float | None, int]:
+        source = one if one.duplicate_of is None else self.history.trials[one.duplicate_of]
+        state = TrialState.STOPPED if one.refused else source.state
+        return one.proposal, state, source.score, one.configuration.parameters
+
+    def _canonical(self, proposal: Parameters) -> Configuration:
+        return canonical(self.plan.space, proposal, self.prepared.spectra, self.plan.encoder.layers)
+
+    def _end(self, loop: SearchLoop, started: float) -> FrontView:
+        """Scores the report split once for the controls and the members, writes the files, closes the record."""
+        outcome = loop.ending or "complete"
+        self._close_study(loop)
+        members = members_of(self.history)
+        controls: list[int | None] = [None]
+        if HEAD_ONLY in self.history.trials and self.history.trials[HEAD_ONLY].state is TrialState.FINISHED:
+            controls.append(HEAD_ONLY)
+            self._score(HEAD_ONLY, "selection")
+        if outcome == "complete":
+            for split in self.plan.counts.report:
+                for number in (*controls, *members):
+                    self._score(number, split)
+        seconds = self.before + time.monotonic() - started
+        view = build_front_view(self.history, outcome, seconds)
+        self._write(view)
+        data: dict[str, object] = {
+            "outcome": outcome,
+            "seconds": time.monotonic() - started,
+            "hypervolume": view.hypervolume.value,
+            "front_size": len(members),
+            "trials": len(self.history.searched),
+            "members": members,
+        }
+        self._append("closed", data)
+        return view
+
+    def _score(self, number: int | None, split: str) -> None:
+        if (number, split) not in self.history.scored:
+            trial = None if number is None else self.history.trials[number]
+            self._append("scored", self.scorer.score(trial, split), number)
+
+    def _close_study(self, loop: SearchLoop) -> None:
+        """Leaves no proposal open in the study; a resume makes the study again from the record."""
+        sampler = loop.sampler
+        if isinstance(sampler, OptunaSampler):
+            for number in sampler.running():
+                sampler.tell(number, TrialState.FAILED, None, 0)
+
+    def _write(self, view: FrontView) -> None:
+        folder = self.output / "front"
+        shutil.rmtree(folder, ignore_errors=True)
+        facts: dict[str, object] = {
+            "task": view.task,
+            "model": self.plan.model.model_dump(mode="json", exclude={"path"}),
+            "data": self.plan.data.model_dump(mode="json", exclude={"path"}),
+            "stand_in": view.stand_in,
+        }
+        for member in view.members:
+            scores = {"selection": member.selection.model_dump(), "report": [one.model_dump() for one in member.report]}
+            copy_adapter(self.weights, self.history.trials[member.trial], folder, {**facts, **scores})
+        write_front(view, self.output)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _interrupts(interrupt: Callable[[str], None]) -> Iterator[None]:
+    """Turns the first SIGINT or SIGTERM into a clean end; a second one ends at once."""
+    seen: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+        interrupt(f"interrupted by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

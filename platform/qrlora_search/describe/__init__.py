@@ -1,0 +1,1 @@
+"""Description: tasks, search spaces, the search plan and the protocols."""

@@ -1,0 +1,121 @@
+"""The search plan: everything a search does, decided once, frozen, and equal on all nodes."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from qrlora_search.describe.space import SearchSpace
+
+Precision = Literal["float32", "bfloat16"]
+
+_LIMITS = ("budget", "max_params", "time_limit_s", "concurrency", "gpus_per_trial", "address", "tracking_uri", "output")
+
+
+class Frozen(BaseModel):
+    """Plain data that cannot change and refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Frozen):
+    """Where the model or the data come from.
+
+    kind: `hub`, `folder`, `embedded` (the model in a package) or `stand-in` (generated data). asked: what the user
+    wrote, e.g. `auto`. name: for people. path: where it lies here, if anywhere. fingerprint: a hash
+    of its content.
+    """
+
+    kind: Literal["hub", "folder", "embedded", "stand-in"]
+    asked: str
+    name: str
+    path: str = ""
+    fingerprint: str = ""
+
+
+class EncoderShape(Frozen):
+    """The encoder in numbers. parameters: P, the trainable count of the whole encoder without the head."""
+
+    family: Literal["bert", "roberta"]
+    layers: int
+    width: int
+    heads: int
+    parameters: int
+    head_parameters: int
+
+
+class DataCounts(Frozen):
+    """Rows of each split as used: what trials train on, what they are compared on, what is reported once."""
+
+    train: int
+    selection: int
+    report: dict[str, int]
+    dropped: int
+
+
+class SearchPlan(Frozen):
+    """The resolved plan of one search, printed in full and kept in the record."""
+
+    version: Literal[1] = 1
+    task: str
+    seed: int
+    space: SearchSpace
+    model: Source
+    data: Source
+    encoder: EncoderShape
+    counts: DataCounts
+    train_limit: int | None
+    precision: Precision
+    budget: int
+    max_params: int | None
+    time_limit_s: float | None
+    concurrency: int
+    gpus_per_trial: float
+    address: str | None
+    tracking_uri: str
+    output: str
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Returns what makes two plans the same search: all but budget, limits, concurrency, addresses and places."""
+        content = self.model_dump(mode="json", exclude=set(_LIMITS))
+        for source in ("model", "data"):
+            for place in ("asked", "path", "name"):
+                content[source].pop(place)
+        return content
+
+    @property
+    def hash(self) -> str:
+        """Returns 10 hexadecimal digits of the identity; part of the default output's name."""
+        return digest(self.identity)[:10]
+
+    @property
+    def stand_in(self) -> bool:
+        """Returns whether the data are generated, which every table, plot and run must say."""
+        return self.data.kind == "stand-in"
+
+    @property
+    def title(self) -> str:
+        """Returns the task for headings, marked where the data are generated."""
+        return f"{self.task} (STAND-IN data, not GLUE)" if self.stand_in else self.task
+
+
+def digest(content: object) -> str:
+    """Returns the SHA-256 of plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def differences(old: SearchPlan, new: SearchPlan) -> list[str]:
+    """Returns, a line each, where the identities of two plans differ; empty for the same search."""
+    lines: list[str] = []
+
+    def walk(path: str, a: object, b: object) -> None:
+        if isinstance(a, dict) and isinstance(b, dict):
+            for key in sorted({*a, *b}):
+                walk(f"{path}.{key}" if path else key, a.get(key), b.get(key))
+        elif a != b:
+            lines.append(f"{path}: {a!r} there, {b!r} asked")
+
+    walk("", old.identity, new.identity)
+    return lines

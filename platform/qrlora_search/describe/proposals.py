@@ -1,0 +1,116 @@
+"""What a sampler proposes, and how a proposal becomes a configuration with an exact parameter count."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrlora_search.describe.configuration import (
+    MATRICES,
+    AdaptedMatrix,
+    Configuration,
+    HeadMode,
+    Matrix,
+    round_learning_rate,
+)
+from qrlora_search.describe.protocols import Parameters
+from qrlora_search.describe.space import SearchSpace
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.ranks import rank_for
+
+Spectra = Mapping[tuple[int, Matrix], NDArray[np.floating]]
+"""|R_ii| of every projection, by (layer, matrix): all that is needed to count parameters before training."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One parameter of a proposal: a choice, or a number from low to high. when: (name, choice) it depends on."""
+
+    name: str
+    choices: tuple[str | int, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    integer: bool = False
+    when: tuple[str, str] | None = None
+
+
+def dimensions(space: SearchSpace, depth: int) -> list[Dimension]:
+    """Returns the parameters that a sampler proposes for an encoder of `depth` layers, in a fixed order."""
+    kinds: list[str] = [*space.layers.families, *(["list"] if space.layers.lists else [])]
+    result = [
+        Dimension("tau", low=space.tau.low, high=space.tau.high),
+        Dimension("learning_rate", low=space.learning_rate.low, high=space.learning_rate.high, log=True),
+        Dimension("matrices", choices=space.matrices.names),
+        Dimension("layers", choices=tuple(kinds)),
+        Dimension("last", low=1, high=depth, integer=True, when=("layers", "last")),
+        Dimension("first", low=1, high=depth, integer=True, when=("layers", "first")),
+        Dimension("range_low", low=0, high=depth - 1, integer=True, when=("layers", "range")),
+        Dimension("range_length", low=1, high=depth, integer=True, when=("layers", "range")),
+        Dimension("every", low=min(2, depth), high=max(2, depth), integer=True, when=("layers", "every")),
+        Dimension("list", choices=tuple(_list_name(one) for one in space.layers.lists), when=("layers", "list")),
+        Dimension("batch_size", choices=space.training.batch_sizes),
+        Dimension("head", choices=space.head.modes),
+    ]
+    return [one for one in result if one.when is None or one.when[1] in kinds]
+
+
+def _list_name(layers: tuple[int, ...]) -> str:
+    return ",".join(map(str, sorted(set(layers))))
+
+
+def layer_subset(parameters: Parameters, depth: int) -> tuple[int, ...]:
+    """Returns the adapted layers of a proposal, rising. `every n` counts down from the last layer."""
+    kind = parameters["layers"]
+    if kind == "last":
+        return tuple(range(depth - int(parameters["last"]), depth))
+    if kind == "first":
+        return tuple(range(int(parameters["first"])))
+    if kind == "range":
+        low = int(parameters["range_low"])
+        return tuple(range(low, min(depth, low + int(parameters["range_length"]))))
+    if kind == "every":
+        return tuple(sorted(range(depth - 1, -1, -int(parameters["every"]))))
+    return tuple(int(part) for part in str(parameters["list"]).split(","))
+
+
+def check_depth(space: SearchSpace, depth: int, where: str) -> None:
+    """Raises UserError where the space names a layer that a model of `depth` layers lacks."""
+    for layers in space.layers.lists:
+        for layer in layers:
+            if layer >= depth:
+                raise UserError(
+                    f"{where}: layers.lists = {list(layers)}: the model has no layer {layer}; "
+                    f"its layers are 0 to {depth - 1}"
+                )
+
+
+def canonical(space: SearchSpace, parameters: Parameters, spectra: Spectra, depth: int) -> Configuration:
+    """Returns the canonical form of a proposal: a rank vector and rounded settings, the same for equal trials."""
+    matrices = [matrix for matrix in MATRICES if matrix in str(parameters["matrices"])]
+    tau = float(parameters["tau"])
+    ranks = tuple(
+        AdaptedMatrix(layer, matrix, rank_for(space.tau.rule, spectra[layer, matrix], tau))
+        for layer in layer_subset(parameters, depth)
+        for matrix in matrices
+    )
+    return _configuration(space, parameters, ranks)
+
+
+def head_only(space: SearchSpace, batch_size: int) -> Configuration:
+    """Returns the head-only control: the same epochs and head learning rate as the trials, no adapter."""
+    return _configuration(space, {"learning_rate": 0.0, "batch_size": batch_size, "head": "trained"}, ())
+
+
+def _configuration(space: SearchSpace, parameters: Parameters, ranks: tuple[AdaptedMatrix, ...]) -> Configuration:
+    head: HeadMode = "trained" if parameters["head"] == "trained" else "frozen"
+    return Configuration(
+        ranks=ranks,
+        learning_rate=round_learning_rate(float(parameters["learning_rate"])),
+        batch_size=int(parameters["batch_size"]),
+        epochs=space.training.epochs,
+        head=head,
+        head_learning_rate=space.head.learning_rate if head == "trained" else 0.0,
+        dropout=space.training.dropout,
+    )

@@ -1,0 +1,212 @@
+"""The search space, read from TOML and checked when read."""
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qrlora_search.describe.configuration import MATRICES, HeadMode, Matrix, RankRule
+from qrlora_search.values.errors import UserError, nearest
+
+LayerKind = Literal["last", "first", "range", "every"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class _Range(_Table):
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "_Range":
+        if not self.low < self.high:
+            raise ValueError(f"low = {self.low:g} must be below high = {self.high:g}; exchange or widen them")
+        return self
+
+
+class Tau(_Range):
+    """tau, the share of a matrix that a rank keeps (energy rule) or the cut below |R_11| (threshold rule)."""
+
+    low: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    high: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    rule: RankRule = "energy"
+
+
+class LearningRate(_Range):
+    """The learning rate of the coefficients, sampled on a log scale."""
+
+    low: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    high: Annotated[float, Field(gt=0, le=10)] = 1e-1
+
+
+class Matrices(_Table):
+    """Which projections may be adapted: any non-empty subset of `of`, or one of the listed `subsets`."""
+
+    of: Annotated[tuple[Matrix, ...], Field(min_length=1)] = MATRICES
+    subsets: tuple[Annotated[tuple[Matrix, ...], Field(min_length=1)], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Returns the subsets by name, e.g. `qv`, in a fixed order."""
+        if self.subsets:
+            chosen: list[str] = ["".join(m for m in MATRICES if m in subset) for subset in self.subsets]
+        else:
+            kinds = [matrix for matrix in MATRICES if matrix in self.of]
+            masks = range(1, 2 ** len(kinds))
+            chosen = ["".join(kind for bit, kind in enumerate(kinds) if mask >> bit & 1) for mask in masks]
+        return tuple(dict.fromkeys(chosen))
+
+
+class Layers(_Table):
+    """Which layers may be adapted: families of subsets, and explicit lists (0 is the lowest layer)."""
+
+    families: tuple[LayerKind, ...] = ("last", "first", "range", "every")
+    lists: tuple[Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _some(self) -> "Layers":
+        if not self.families and not self.lists:
+            raise ValueError("families and lists are both empty; name at least one layer subset")
+        return self
+
+
+class Training(_Table):
+    """How a trial trains: epochs, the rungs at which it is compared, batch size and dropout."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 5
+    rungs: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
+    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1)] = (32,)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+
+    @model_validator(mode="after")
+    def _rungs_before_the_end(self) -> "Training":
+        if list(self.rungs) != sorted(set(self.rungs)) or any(rung >= self.epochs for rung in self.rungs):
+            raise ValueError(f"rungs = {list(self.rungs)} must rise and stay below epochs = {self.epochs}")
+        return self
+
+
+class Head(_Table):
+    """The classification head in trials: frozen as the warm-up left it, or trained with a learning rate of its own."""
+
+    modes: Annotated[tuple[HeadMode, ...], Field(min_length=1)] = ("frozen",)
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+
+
+class Bases(_Table):
+    """Which weights are factorised: the pretrained ones, or those that the warm-up left."""
+
+    of: Literal["pretrained", "warmed-up"] = "pretrained"
+
+
+class WarmUp(_Table):
+    """Full fine-tuning before every trial: the shared start of all trials and of the control."""
+
+    epochs: Annotated[int, Field(ge=1, le=100)] = 3
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
+class SamplerChoice(_Table):
+    """Which Optuna sampler proposes, and after how many random proposals it starts to learn."""
+
+    name: Literal["tpe", "nsga2", "random"] = "tpe"
+    random_first: Annotated[int, Field(ge=1)] = 10
+
+
+class SearchSpace(_Table):
+    """Everything a search may vary, and the settings that it holds fixed."""
+
+    tau: Tau = Tau()
+    matrices: Matrices = Matrices()
+    layers: Layers = Layers()
+    learning_rate: LearningRate = LearningRate()
+    training: Training = Training()
+    head: Head = Head()
+    bases: Bases = Bases()
+    warm_up: WarmUp = WarmUp()
+    sampler: SamplerChoice = SamplerChoice()
+
+
+def spaces_folder() -> Path:
+    """Returns the folder of the shipped spaces: inside an installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent.parent / "search_spaces"
+
+
+def load_space(task: str, path: Path | None = None) -> SearchSpace:
+    """Returns the space of a task: common.toml, then `<task>.toml` or the file at `path` on top of it.
+
+    Raises UserError that names file, key, value and remedy.
+    """
+    common = spaces_folder() / "common.toml"
+    special = path if path is not None else spaces_folder() / f"{task}.toml"
+    merged: dict[str, Any] = {}
+    space = SearchSpace()
+    for file in (common, special):
+        table = _read(file)
+        _check_keys(file, table)
+        merged = _merge(merged, table)
+        space = _validate(file, merged)
+    return space
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"--space {str(file)!r} does not exist; name a TOML file like those in search_spaces/"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--space {str(file)!r} cannot be read: {error}; name a readable TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{file}: not valid TOML: {error}; mend that line") from None
+
+
+def _check_keys(file: Path, table: Mapping[str, Any]) -> None:
+    for key, value in table.items():
+        if key not in SearchSpace.model_fields:
+            known = SearchSpace.model_fields
+            raise UserError(f"{file}: unknown key {key!r}; {nearest(key, known)}the tables are {', '.join(known)}")
+        section = SearchSpace.model_fields[key].annotation
+        if not isinstance(value, dict) or section is None:
+            raise UserError(f"{file}: {key} = {value!r} must be a table; write [{key}] and its keys below it")
+        fields = section.model_fields
+        for inner in value:
+            if inner not in fields:
+                hint = nearest(inner, fields)
+                raise UserError(f"{file}: unknown key {key}.{inner!r}; {hint}[{key}] has {', '.join(fields)}")
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    return {key: {**below.get(key, {}), **above.get(key, {})} for key in {**below, **above}}
+
+
+def _validate(file: Path, table: dict[str, Any]) -> SearchSpace:
+    try:
+        return SearchSpace.model_validate(table)
+    except ValidationError as error:
+        raise UserError(f"{file}: " + "; ".join(_problems(error))) from None
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(problem["input"], dict | BaseModel) else f" = {_shown(problem['input'])}"
+        yield f"{key}{given}: {message}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return repr(value)

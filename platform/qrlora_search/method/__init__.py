@@ -1,0 +1,1 @@
+"""Method: bases, the adapter layer, encoders, data, metrics and training."""

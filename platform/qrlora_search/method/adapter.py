@@ -1,0 +1,74 @@
+"""The adapter layer of QR-LoRA: forward through the merged weight, gradients through the two thin products.
+
+Legend: B batch, L length, T = B L tokens, I inputs, O outputs, R rank.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qrlora_search.method.bases import Basis
+
+Pair = tuple[Tensor, Tensor]
+
+
+class _MergedLinear(torch.autograd.Function):
+    """y = x (W + Q diag(lambda) Rt)^T + b, with gradients for x and lambda alone.
+
+    dL/dlambda_r = sum_t (g_t Q)_r (x_t Rt^T)_r, so neither dL/dW nor a second copy of the activations is ever made.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frozen: Pair, lam_R: Tensor, basis: Pair) -> Tensor:
+        (weight_OI, bias_O), (q_OR, rt_RI) = frozen, basis
+        merged_OI = torch.addmm(weight_OI, q_OR * lam_R.to(q_OR.dtype), rt_RI)
+        ctx.save_for_backward(x, merged_OI, q_OR, rt_RI)
+        ctx.lam_dtype = lam_R.dtype
+        return nn.functional.linear(x, merged_OI, bias_O)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, merged_OI, q_OR, rt_RI = ctx.saved_tensors
+        grad_TO = gradients[0].reshape(-1, merged_OI.shape[0])
+        x_TI = x.reshape(-1, merged_OI.shape[1])
+        grad_lam = ((grad_TO @ q_OR) * (x_TI @ rt_RI.T)).sum(0, dtype=torch.float32).to(ctx.lam_dtype)
+        grad_x = (grad_TO @ merged_OI).view_as(x) if ctx.needs_input_grad[0] else None
+        return grad_x, None, grad_lam, None
+
+
+def adapted_linear(x: Tensor, frozen: Pair, lam_R: Tensor, basis: Pair) -> Tensor:
+    """Returns the adapted projection of x (..., I) -> (..., O).
+
+    frozen: weight (O, I) and bias (O,). lam_R: the coefficients, float32, the only thing with a gradient besides x.
+    basis: Q_r (O, R) and Rt_r (R, I) in the weight's precision.
+    """
+    result: Tensor = _MergedLinear.apply(x, frozen, lam_R, basis)  # type: ignore[no-untyped-call]
+    return result
+
+
+class QRLoRALinear(nn.Module):
+    """The textbook form of the adapter around an existing Linear: y = W x + b + Q_r diag(lambda) Rt_r x.
+
+    What every faster form must equal; it drops into a transformers model in place of the wrapped Linear.
+    """
+
+    q_OR: Tensor
+    rt_RI: Tensor
+
+    def __init__(self, linear: nn.Linear, basis: Basis, rank: int) -> None:
+        super().__init__()
+        self.linear = linear.requires_grad_(requires_grad=False)
+        self.register_buffer("q_OR", torch.tensor(basis.q_OD[:, :rank], dtype=linear.weight.dtype))
+        self.register_buffer("rt_RI", torch.tensor(basis.rt_DI[:rank], dtype=linear.weight.dtype))
+        self.lam_R = nn.Parameter(torch.zeros(rank, dtype=linear.weight.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the adapted projection of x (..., I) -> (..., O)."""
+        adapted: Tensor = self.linear(x) + ((x @ self.rt_RI.T) * self.lam_R) @ self.q_OR.T
+        return adapted
+
+    def merged(self) -> Tensor:
+        """Returns W + Q_r diag(lambda) Rt_r, shape (O, I)."""
+        total: Tensor = self.linear.weight + (self.q_OR * self.lam_R) @ self.rt_RI
+        return total

@@ -1,0 +1,46 @@
+"""Column-pivoted QR bases of frozen weights (arXiv 2508.21810).
+
+Legend: O outputs, I inputs, D = min(O, I), R kept rank. torch stores a Linear weight as (O, I).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The factors of one weight W: W = q @ rt with the permutation undone.
+
+    q_OD: orthonormal columns. rt_DI: rows of R with its columns put back where W has them. diagonal_D: |R_ii|, not
+    increasing. The first r columns and rows are the basis of rank r.
+    """
+
+    q_OD: Floats
+    rt_DI: Floats
+    diagonal_D: Floats
+
+
+def pivoted_qr(weight_OI: NDArray[np.floating]) -> Basis:
+    """Returns the basis of a weight: W[:, p] = Q R by LAPACK's geqp3, then Rt[:, p] = R.
+
+    Low-precision weights are raised to float32 first. Raises ValueError on values that are not finite.
+    """
+    weight = np.asarray(weight_OI, dtype=np.float32)
+    if not np.isfinite(weight).all():
+        raise ValueError("a weight with values that are not finite cannot be factorised")
+    q_OD, r_DI, permutation_I = scipy.linalg.qr(weight, mode="economic", pivoting=True, check_finite=False)
+    rt_DI = np.empty_like(r_DI)
+    rt_DI[:, permutation_I] = r_DI
+    return Basis(np.ascontiguousarray(q_OD), np.ascontiguousarray(rt_DI), np.abs(np.diagonal(r_DI)).copy())
+
+
+def delta(basis: Basis, coefficients_R: NDArray[np.floating]) -> Floats:
+    """Returns dW = Q_r diag(lambda) Rt_r, shape (O, I), for the first r directions."""
+    rank = len(coefficients_R)
+    product: Floats = (basis.q_OD[:, :rank] * coefficients_R.astype(np.float32)) @ basis.rt_DI[:rank]
+    return product

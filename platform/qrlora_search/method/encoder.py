@@ -1,0 +1,181 @@
+"""A frozen encoder with adapters, written out: BERT and RoBERTa, post-norm, absolute positions.
+
+Written out because a search trains one frozen model very often: states below the lowest adapted layer are constant and
+enter here half-way, and the last layer works on the first token alone, the only one that the head reads. In float32 it
+equals the transformers model (tests/integration/test_encoder.py).
+
+Legend: B batch, L length, D width, H heads, R rank.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from qrlora_search.describe.configuration import MATRICES, Matrix
+from qrlora_search.method.adapter import adapted_linear
+from qrlora_search.method.families import head_names, projection_name
+
+Linear = tuple[Tensor, Tensor]
+Adapters = Mapping[tuple[int, Matrix], tuple[Tensor, tuple[Tensor, Tensor]]]
+"""By (layer, matrix): lambda (R,) and the basis Q_r (D, R), Rt_r (R, D)."""
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
+
+
+@dataclass(frozen=True)
+class _Layer:
+    projections: dict[Matrix, Linear]
+    up: Linear
+    down: Linear
+    attention_norm: Linear
+    output_norm: Linear
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The frozen weights of a sequence classifier's encoder, ready for use on one device in one precision."""
+
+    family: str
+    heads: int
+    epsilon: float
+    activation: str
+    first_position: int
+    embeddings: tuple[Tensor, Tensor, Tensor]
+    embedding_norm: Linear
+    layers: tuple[_Layer, ...]
+
+    def embed(self, ids_BL: Tensor, types_BL: Tensor) -> Tensor:
+        """Returns the states that enter layer 0, shape (B, L, D). Padding may hold any token; it is masked later."""
+        words, places, kinds = self.embeddings
+        positions = torch.arange(ids_BL.shape[1], device=ids_BL.device) + self.first_position
+        return self._norm(words[ids_BL] + kinds[types_BL] + places[positions][None], self.embedding_norm)
+
+    def run(
+        self,
+        hidden_BLD: Tensor,
+        mask_BL: Tensor | None,
+        adapters: Adapters,
+        start: int = 0,
+        stop: int | None = None,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """Returns the states after layers start..stop-1.
+
+        mask_BL: True for tokens, None where nothing is padded. With stop None the last layer works on the first token
+        only and the result is (B, D), what the head reads; otherwise (B, L, D).
+        """
+        bias = None
+        if mask_BL is not None:
+            bias = torch.zeros(mask_BL.shape, dtype=torch.float32, device=mask_BL.device)
+            bias = bias.masked_fill(~mask_BL, torch.finfo(torch.float32).min)[:, None, None, :]
+        last = len(self.layers) - 1
+        for index in range(start, len(self.layers) if stop is None else stop):
+            first_only = stop is None and index == last
+            hidden_BLD = self._layer(index, hidden_BLD, bias, adapters, dropout, first_only)
+        return hidden_BLD[:, 0] if stop is None else hidden_BLD
+
+    def _layer(
+        self, index: int, x: Tensor, bias: Tensor | None, adapters: Adapters, dropout: float, first_only: bool
+    ) -> Tensor:
+        layer = self.layers[index]
+
+        def project(matrix: Matrix, states: Tensor) -> Tensor:
+            adapter = adapters.get((index, matrix))
+            if adapter is None:
+                return functional.linear(states, *layer.projections[matrix])
+            return adapted_linear(states, layer.projections[matrix], *adapter)
+
+        reading = x[:, :1] if first_only else x
+        query, key, value = (
+            self._split(project("q", reading)),
+            self._split(project("k", x)),
+            self._split(project("v", x)),
+        )
+        scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5)  # (B, H, 1 or L, L)
+        if bias is not None:
+            scores = scores + bias
+        weights = functional.dropout(torch.softmax(scores, dim=-1).to(value.dtype), dropout, training=dropout > 0)
+        mixed = (weights @ value).transpose(1, 2).reshape(reading.shape)
+        attended = functional.dropout(project("o", mixed), dropout, training=dropout > 0)
+        middle = self._norm(attended + reading, layer.attention_norm)
+        raised = _ACTIVATIONS[self.activation](functional.linear(middle, *layer.up))
+        lowered = functional.dropout(functional.linear(raised, *layer.down), dropout, training=dropout > 0)
+        return self._norm(lowered + middle, layer.output_norm)
+
+    def _split(self, states_BLD: Tensor) -> Tensor:
+        batch, length, width = states_BLD.shape
+        return states_BLD.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
+
+    def _norm(self, states: Tensor, norm: Linear) -> Tensor:
+        if states.dtype == torch.float32:
+            return functional.layer_norm(states, states.shape[-1:], *norm, self.epsilon)
+        return functional.layer_norm(states.float(), states.shape[-1:], *norm, self.epsilon).to(states.dtype)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The classification head on the first token: dense, tanh, output. Always float32."""
+
+    dense: Linear
+    output: Linear
+
+    def __call__(self, first_BD: Tensor, dropout: float = 0.0, before_dense: bool = False) -> Tensor:
+        """Returns logits (B, outputs). before_dense: RoBERTa also drops out what enters the dense layer."""
+        x = first_BD.float()
+        if before_dense:
+            x = functional.dropout(x, dropout, training=dropout > 0)
+        x = torch.tanh(functional.linear(x, *self.dense))
+        return functional.linear(functional.dropout(x, dropout, training=dropout > 0), *self.output)
+
+
+def build_encoder(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> Encoder:
+    """Returns the encoder of a transformers sequence classifier from its config and state dict.
+
+    Weights take `dtype`; normalisations stay float32. Raises ValueError on an activation that is not known.
+    """
+    family = str(config["model_type"])
+    if config["hidden_act"] not in _ACTIVATIONS:
+        raise ValueError(f"hidden_act = {config['hidden_act']!r} is not one of {', '.join(_ACTIVATIONS)}")
+
+    def linear(name: str, kind: torch.dtype = dtype) -> Linear:
+        weight, bias = (state[f"{name}.{part}"].to(device=device, dtype=kind) for part in ("weight", "bias"))
+        return weight, bias
+
+    def layer(index: int) -> _Layer:
+        base = f"{family}.encoder.layer.{index}"
+        return _Layer(
+            projections={matrix: linear(projection_name(family, index, matrix)) for matrix in MATRICES},
+            up=linear(f"{base}.intermediate.dense"),
+            down=linear(f"{base}.output.dense"),
+            attention_norm=linear(f"{base}.attention.output.LayerNorm", torch.float32),
+            output_norm=linear(f"{base}.output.LayerNorm", torch.float32),
+        )
+
+    table = f"{family}.embeddings"
+    names = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+    words, places, kinds = (state[f"{table}.{name}.weight"].to(device=device, dtype=dtype) for name in names)
+    return Encoder(
+        family=family,
+        heads=int(config["num_attention_heads"]),
+        epsilon=float(config["layer_norm_eps"]),
+        activation=str(config["hidden_act"]),
+        first_position=int(config["pad_token_id"]) + 1 if family == "roberta" else 0,
+        embeddings=(words, places, kinds),
+        embedding_norm=linear(f"{table}.LayerNorm", torch.float32),
+        layers=tuple(layer(index) for index in range(int(config["num_hidden_layers"]))),
+    )
+
+
+def build_head(family: str, state: Mapping[str, Tensor], device: torch.device) -> Head:
+    """Returns the head of a transformers sequence classifier, float32."""
+    dense, output = (
+        tuple(state[f"{name}.{part}"].to(device=device, dtype=torch.float32) for part in ("weight", "bias"))
+        for name in head_names(family)
+    )
+    return Head((dense[0], dense[1]), (output[0], output[1]))

@@ -1,0 +1,136 @@
+"""Reading a task's rows from files, with every fault named by row and column.
+
+A folder holds `<task>/train.tsv` and `<task>/validation.tsv` (MNLI: `validation_matched`, `validation_mismatched`) with
+the column names of the hub dataset. tsv is unquoted, with a header; csv, parquet and jsonl are read, too.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from qrlora_search.describe.tasks import Task
+from qrlora_search.values.errors import UserError
+
+SUFFIXES = (".tsv", ".csv", ".parquet", ".jsonl")
+
+
+def read_folder(folder: Path, task: Task) -> dict[str, pd.DataFrame]:
+    """Returns the splits of a task by name: text columns as str, label as float. Raises UserError on any fault."""
+    if not folder.is_dir():
+        raise UserError(
+            f"--data {str(folder)!r} is no folder; use auto, hub, stand-in or a folder with {task.name}/train.tsv"
+        )
+    return {split: read_split(_find(folder, task, split), task) for split in ("train", *task.report_splits)}
+
+
+def _find(folder: Path, task: Task, split: str) -> Path:
+    found = [path for path in (folder / task.name / f"{split}{suffix}" for suffix in SUFFIXES) if path.is_file()]
+    if not found:
+        wanted = folder / task.name / f"{split}.tsv"
+        raise UserError(
+            f"{wanted} does not exist (nor as .csv, .parquet, .jsonl); put the {split} split of {task.name} there"
+        )
+    if len(found) > 1:
+        raise UserError(f"{found[0]} and {found[1].name} both exist; keep one, so that it is clear which is meant")
+    return found[0]
+
+
+def read_split(path: Path, task: Task) -> pd.DataFrame:
+    """Returns one checked split from a file. Rows are counted from 1, the header not included."""
+    readers = {".tsv": _read_tsv, ".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
+    try:
+        frame = readers[path.suffix](path)
+    except UserError:
+        raise
+    except (OSError, ValueError, ImportError, pd.errors.ParserError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {first}; mend or replace the file") from None
+    return check_rows(frame, task, str(path))
+
+
+def _read_tsv(path: Path) -> pd.DataFrame:
+    rows: list[list[str]] = []
+    with path.open(encoding="utf-8-sig", newline="\n") as lines:
+        header = _next_line(lines, path, 0)
+        if header is None:
+            raise UserError(f"{path} is empty; it needs a header line and rows")
+        columns = header.split("\t")
+        number = 1
+        while (line := _next_line(lines, path, number)) is not None:
+            fields = line.split("\t")
+            if len(fields) != len(columns):
+                raise UserError(
+                    f"{path}: row {number} has {len(fields)} fields where the header has {len(columns)} "
+                    f"({', '.join(columns)}); mend that row (tab-separated, unquoted)"
+                )
+            rows.append(fields)
+            number += 1
+    return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+def _next_line(lines: Iterable[str], path: Path, number: int) -> str | None:
+    try:
+        line = next(iter(lines), None)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid UTF-8 near row {number}: {error.reason}; save the file as UTF-8") from None
+    return None if line is None else line.rstrip("\n").rstrip("\r")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=object, keep_default_na=False, encoding="utf-8-sig")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path)
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}: row {number} is not valid JSON: {error}; mend that row") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}: row {number} is no JSON object; write one object a line")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def check_rows(frame: pd.DataFrame, task: Task, where: str) -> pd.DataFrame:
+    """Returns the task's columns alone, texts as str and label as float; raises UserError with row and column."""
+    missing = [column for column in task.columns if column not in frame.columns]
+    if missing:
+        raise UserError(f"{where}: column {missing[0]!r} is missing; {task.name} needs {', '.join(task.columns)}")
+    if frame.empty:
+        raise UserError(f"{where}: the split is empty; it needs at least one row below the header")
+    for column in task.texts:
+        for row, value in enumerate(frame[column].tolist(), start=1):
+            if not isinstance(value, str):
+                raise UserError(f"{where}: row {row}, column {column!r}: {value!r} is no text; write a text there")
+    labels = [_label(value, task, where, row) for row, value in enumerate(frame["label"].tolist(), start=1)]
+    checked = frame[list(task.texts)].reset_index(drop=True).astype(object)
+    checked["label"] = labels
+    return checked
+
+
+def _label(value: object, task: Task, where: str, row: int) -> float:
+    place = f"{where}: row {row}, column 'label': {value!r}"
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise UserError(f"{place} is no number; {_label_help(task)}") from None
+    low, high = task.label_range if task.regression else (0.0, float(len(task.labels) - 1))
+    if not math.isfinite(number) or not low <= number <= high or not (task.regression or number.is_integer()):
+        raise UserError(f"{place} is out of range; {_label_help(task)}")
+    return number
+
+
+def _label_help(task: Task) -> str:
+    if task.regression:
+        return f"labels of {task.name} are numbers from {task.label_range[0]:g} to {task.label_range[1]:g}"
+    return f"labels of {task.name} are " + ", ".join(f"{index} = {name}" for index, name in enumerate(task.labels))

@@ -1,0 +1,58 @@
+"""Rows of qnli: does a sentence answer a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qrlora_search.method.standin import topics
+from qrlora_search.method.standin.draw import Draw
+from qrlora_search.method.standin.events import DETAILS, Event, Slot, clause, draw_event, draw_manner, said, sentence
+from qrlora_search.method.standin.rows import Row
+
+TOPICS = (*topics.MAIN, *topics.OTHER)
+DISTRACTING = 0.3
+"""How often the clause beside the one asked about may hold a detail of the kind that is asked for."""
+ASKED = {
+    Slot.CITY: ("Where did {agent} {base} {object}{detail}?", "In which city was {object} {past} by {agent}{detail}?"),
+    Slot.TIME: ("When did {agent} {base} {object}{detail}?", "At what time was {object} {past} by {agent}{detail}?"),
+    Slot.PURPOSE: ("Why did {agent} {base} {object}{detail}?", "What was {object} {past} for by {agent}{detail}?"),
+    Slot.DELAY: (
+        "After how long did {agent} {base} {object}{detail}?",
+        "How long before {object} was {past} by {agent}{detail}?",
+    ),
+    Slot.HELPER: (
+        "Who helped {agent} to {base} {object}{detail}?",
+        "With whom was {object} {past} by {agent}{detail}?",
+    ),
+}
+
+
+def _ask(event: Event, slot: Slot, detail: Sequence[Slot], draw: Draw) -> str:
+    past, _, base = said(event, Slot.VERB, draw).partition("/")
+    words = {part: said(event, part, draw) for part in (Slot.AGENT, Slot.OBJECT)}
+    added = "".join(f" {said(event, part, draw)}" for part in detail)
+    return draw.pick(ASKED[slot]).format(
+        agent=words[Slot.AGENT], object=words[Slot.OBJECT], past=past, base=base, detail=added
+    )
+
+
+def answer_row(draw: Draw) -> Row:
+    """A row of qnli: 0 if the sentence answers the question, 1 if it leaves the asked part out or tells of others."""
+    topic = draw.pick(TOPICS)
+    event = draw_event(draw, topic)
+    asked = draw.pick(tuple(ASKED))
+    answered = draw.chance(0.5)
+    rest = [slot for slot in DETAILS if slot is not asked]
+    told = draw.sample(rest, 2 + draw.below(2))
+    question = _ask(event, asked, draw.sample([slot for slot in told if slot in ASKED], draw.below(2)), draw)
+    strangers = not answered and draw.chance(0.3)
+    if answered or strangers:
+        told = [*told[1:], asked]
+    if strangers:
+        for slot in draw.sample((Slot.AGENT, Slot.VERB, Slot.OBJECT), 2):
+            event = event.changed(slot, draw)
+    beside = draw.sample(DETAILS if draw.chance(DISTRACTING) else rest, 2)
+    aside = clause(draw_event(draw, topic), beside, draw, draw_manner(draw))
+    both = draw.shuffled([clause(event, draw.shuffled(told), draw, draw_manner(draw)), aside])
+    link = draw.pick((", while ", ", and ", ", whereas "))
+    return {"question": question, "sentence": sentence(link.join(both)), "label": int(not answered)}

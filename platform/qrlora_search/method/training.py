@@ -1,0 +1,113 @@
+"""One trial: train the coefficients (and the head, where it trains) an epoch at a time, and score each epoch."""
+
+import math
+import time
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.method.encoder import Head
+from qrlora_search.method.metrics import compute_metrics
+from qrlora_search.method.tokens import Integers, training_batches
+from qrlora_search.method.workbench import Workbench, adapters_from, bases_of, loss_of
+from qrlora_search.values.packing import pack
+from qrlora_search.values.states import Report
+
+HEAD_PARTS = ("dense.weight", "dense.bias", "output.weight", "output.bias")
+
+
+class TrialFailedError(Exception):
+    """A trial that cannot go on for a reason of its own configuration, such as a loss that is not finite."""
+
+
+class TrialTrainer:
+    """Trains one configuration on a workbench, `step` by `step`; the same order gives the same numbers."""
+
+    def __init__(self, bench: Workbench, order: TrialOrder) -> None:
+        self.bench, self.order, self.epoch = bench, order, 0
+        configuration = order.configuration
+        self.lowest = bench.depth - 1 if configuration.lowest_layer is None else configuration.lowest_layer
+        self.lam_R = torch.zeros(configuration.parameters, device=bench.device, requires_grad=True)
+        self.head = bench.head
+        groups = [{"params": [self.lam_R], "lr": configuration.learning_rate}] if configuration.ranks else []
+        if configuration.head == "trained":
+            parts = [part.clone().requires_grad_() for part in (*bench.head.dense, *bench.head.output)]
+            self.head = Head((parts[0], parts[1]), (parts[2], parts[3]))
+            groups.append({"params": parts, "lr": configuration.head_learning_rate})
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
+        self.bases = bases_of(bench, configuration)
+        steps = math.ceil(len(bench.splits["train"]) / configuration.batch_size) * configuration.epochs
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1.0 - step / steps))
+
+    def step(self) -> Report:
+        """Trains one epoch, scores it on the selection split and returns the report."""
+        started = time.perf_counter()
+        self.epoch += 1
+        configuration = self.order.configuration
+        torch.manual_seed(self.order.seed * 1000 + self.epoch)
+        for batch in training_batches(
+            self.bench.splits["train"], configuration.batch_size, self.order.seed, self.epoch
+        ):
+            self._train_on(batch)
+        if not bool(torch.isfinite(self.lam_R).all()):
+            raise TrialFailedError(f"diverged: coefficients are not finite after epoch {self.epoch}")
+        return self._score(started)
+
+    def _train_on(self, batch: Integers) -> None:
+        dropout = self.order.configuration.dropout
+        hidden, mask = self.bench.entering("train", self.lowest, batch)
+        adapters = adapters_from(self.bases, self.lam_R)
+        first = self.bench.encoder.run(hidden, mask, adapters, self.lowest, dropout=dropout)
+        logits = self.head(first, dropout, before_dense=self.bench.encoder.family == "roberta")
+        labels = torch.from_numpy(self.bench.splits["train"].labels_N[batch])
+        loss = loss_of(self.bench.task, logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+
+    def _score(self, started: float) -> Report:
+        task, labels = self.bench.task, self.bench.splits["selection"].labels_N
+        predictions, loss = self.bench.predict(
+            "selection", adapters_from(self.bases, self.lam_R), self.head, self.lowest
+        )
+        if not math.isfinite(loss):
+            raise TrialFailedError(f"diverged: held-out loss is {loss} after epoch {self.epoch}")
+        metrics = compute_metrics(task, labels, predictions)
+        return Report(
+            epoch=self.epoch,
+            score=metrics[task.objective],
+            loss=loss,
+            seconds=time.perf_counter() - started,
+            packed=pack(predictions if task.regression else predictions.astype(np.int64)),
+            metrics=metrics,
+            weights=self._weights(),
+        )
+
+    def _weights(self) -> bytes:
+        tensors = {"lambda": self.lam_R.detach().cpu()}
+        if self.order.configuration.head == "trained":
+            parts = (*self.head.dense, *self.head.output)
+            tensors |= {f"head.{name}": part.detach().cpu() for name, part in zip(HEAD_PARTS, parts, strict=True)}
+        return save_tensors(tensors)
+
+
+def predict_with(
+    bench: Workbench, order: TrialOrder | None, weights: bytes, split: str
+) -> tuple[NDArray[np.float64], float]:
+    """Returns predictions and mean loss of a trained trial on a split; order None is the control, without adapter."""
+    if order is None:
+        return bench.predict(split, {}, bench.head, bench.depth - 1)
+    trainer = TrialTrainer(bench, order)
+    tensors = {name: tensor.to(bench.device) for name, tensor in load_tensors(weights).items()}
+    with torch.no_grad():
+        trainer.lam_R.copy_(tensors["lambda"])
+    head = trainer.head
+    if "head.dense.weight" in tensors:
+        parts = [tensors[f"head.{name}"] for name in HEAD_PARTS]
+        head = Head((parts[0], parts[1]), (parts[2], parts[3]))
+    return bench.predict(split, adapters_from(trainer.bases, trainer.lam_R), head, trainer.lowest)

@@ -1,0 +1,1 @@
+"""Shared preparation: artefacts addressed by what made them, made once."""

@@ -1,0 +1,160 @@
+"""What a search prepares once: tokenised splits, the warmed-up model, the bases. A second search finds all made."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from qrlora_search.describe.configuration import MATRICES, Matrix
+from qrlora_search.describe.plan import SearchPlan, digest
+from qrlora_search.describe.proposals import Spectra
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.method.bases import Basis, pivoted_qr
+from qrlora_search.method.families import projection_name, read_config
+from qrlora_search.method.fine_tuning import WarmUpJob, read_weights
+from qrlora_search.method.sources import hash_rows
+from qrlora_search.method.splits import Splits
+from qrlora_search.method.tokens import TokenSet, tokenize
+from qrlora_search.method.workbench import Materials
+from qrlora_search.prepare.store import Store
+
+FORMAT = 1
+State = dict[str, NDArray[np.float32]]
+Told = Callable[[str], None]
+WarmUpRunner = Callable[[WarmUpJob, Told], State]
+"""Trains the job's model, wherever it likes, and returns its weights by transformers' names."""
+
+_COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that trials need. materials: with every split, the report splits included. spectra: |R_ii| by projection.
+
+    warm_up: folder of the warmed-up model, which transformers can load. made: what was not found in the store.
+    """
+
+    materials: Materials
+    spectra: Spectra
+    warm_up: Path
+    made: tuple[str, ...]
+    seconds: float
+
+
+def warm_up_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
+    """Returns what makes a warm-up: the model, the rows it sees, the settings and the seed."""
+    return {
+        "format": FORMAT,
+        "model": plan.model.fingerprint,
+        "task": plan.task,
+        "rows": hash_rows({"train": splits.train}),
+        "max_length": plan.space.training.max_length,
+        "settings": plan.space.warm_up.model_dump(mode="json"),
+        "seed": plan.seed,
+        "precision": plan.precision,
+    }
+
+
+def bases_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
+    """Returns what makes the bases: the weights that are factorised."""
+    if plan.space.bases.of == "pretrained":
+        return {"format": FORMAT, "model": plan.model.fingerprint}
+    return {"format": FORMAT, "warm-up": digest(warm_up_inputs(plan, splits))}
+
+
+def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, told: Told) -> Prepared:
+    """Returns what trials need, making what the store lacks. told: receives progress in words."""
+    started, made = time.perf_counter(), []
+    folder = Path(plan.model.path)
+    config = read_config(folder)
+    told("tokenising")
+    tokens = tokenize_splits(plan, splits, folder)
+    if not store.has("warm-ups", warm_up_inputs(plan, splits)):
+        made.append("warm-up")
+    warm_up = store.get_or_make(
+        "warm-ups", warm_up_inputs(plan, splits), lambda draft: _warm_up(plan, tokens["train"], run, told, draft)
+    )
+    state = load_file(warm_up / "model.safetensors")
+    if not store.has("bases", bases_inputs(plan, splits)):
+        made.append("bases")
+        told("factorising")
+    source = folder if plan.space.bases.of == "pretrained" else warm_up
+    bases = _load_bases(
+        store.get_or_make("bases", bases_inputs(plan, splits), lambda draft: _factorise(config, source, draft))
+    )
+    materials = Materials(plan.task, config, state, bases, tokens, plan.precision)
+    spectra = {place: basis.diagonal_D for place, basis in bases.items()}
+    return Prepared(materials, spectra, warm_up, tuple(made), time.perf_counter() - started)
+
+
+def tokenize_splits(plan: SearchPlan, splits: Splits, folder: Path) -> dict[str, TokenSet]:
+    """Returns every split tokenised: `train`, `selection` and the report splits by name."""
+    task = find_task(plan.task)
+    frames = {"train": splits.train, "selection": splits.selection, **splits.report}
+    return {
+        name: tokenize(
+            folder,
+            [frame[column].tolist() for column in task.texts],
+            frame["label"].tolist(),
+            plan.space.training.max_length,
+        )
+        for name, frame in frames.items()
+    }
+
+
+def _warm_up(plan: SearchPlan, train: TokenSet, run: WarmUpRunner, told: Told, draft: Path) -> None:
+    folder = Path(plan.model.path)
+    config, task = read_config(folder), find_task(plan.task)
+    job = WarmUpJob(task, config, read_weights(folder), train, plan.space.warm_up, plan.seed, plan.precision)
+    state = run(job, told)
+    save_file(state, draft / "model.safetensors", metadata={"format": "pt"})
+    names = {str(index): name for index, name in enumerate(task.labels)} or {"0": "value"}
+    saved = {
+        **config,
+        "architectures": ["BertForSequenceClassification" if config["model_type"] == "bert" else
+                          "RobertaForSequenceClassification"],
+        "id2label": names,
+        "label2id": {name: int(index) for index, name in names.items()},
+        "problem_type": "regression" if task.regression else "single_label_classification",
+    }  # fmt: skip
+    (draft / "config.json").write_text(json.dumps(saved, indent=1), encoding="utf-8")
+    for name in _COPIED:
+        if (folder / name).is_file():
+            shutil.copy(folder / name, draft / name)
+
+
+def _factorise(config: dict[str, Any], folder: Path, draft: Path) -> None:
+    weights, family = read_weights(folder), str(config["model_type"])
+    arrays: State = {}
+    for layer in range(int(config["num_hidden_layers"])):
+        for matrix in MATRICES:
+            name = projection_name(family, layer, matrix) + ".weight"
+            found = weights[name] if name in weights else weights[name.removeprefix(f"{family}.")]
+            basis = pivoted_qr(found)
+            key = f"{layer}.{matrix}"
+            arrays |= {f"{key}.q": basis.q_OD, f"{key}.rt": basis.rt_DI, f"{key}.diagonal": basis.diagonal_D}
+    save_file(arrays, draft / "bases.safetensors")
+
+
+def _load_bases(folder: Path) -> dict[tuple[int, Matrix], Basis]:
+    arrays = load_file(folder / "bases.safetensors")
+    depth = 1 + max(int(name.split(".")[0]) for name in arrays)
+    return {
+        (layer, matrix): Basis(*(arrays[f"{layer}.{matrix}.{part}"] for part in ("q", "rt", "diagonal")))
+        for layer in range(depth)
+        for matrix in MATRICES
+    }

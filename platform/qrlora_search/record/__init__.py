@@ -1,0 +1,1 @@
+"""Record: one append-only table of events, the only truth of a search."""

@@ -1,0 +1,86 @@
+"""The record of a search: one append-only table of events, in the same database as the Optuna study."""
+
+import json
+import threading
+from pathlib import Path
+
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, create_engine, event, insert, select
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from qrlora_search.describe.protocols import Event
+from qrlora_search.values.errors import UserError
+
+_METADATA = MetaData()
+_EVENTS = Table(
+    "qrlora_events",
+    _METADATA,
+    Column("sequence", Integer, primary_key=True, autoincrement=True),
+    Column("trial", Integer, nullable=True),
+    Column("kind", String(32), nullable=False),
+    Column("data", Text, nullable=False),
+)
+
+
+def record_url(folder: Path) -> str:
+    """Returns the database address of an output folder's record."""
+    return f"sqlite:///{folder / 'record.db'}"
+
+
+class Record:
+    """Appends and reads events. One process appends; any number of threads may read and wait."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine: Engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": 60})
+        if url.startswith("sqlite"):
+            event.listen(self.engine, "connect", _pragmas)
+        try:
+            _METADATA.create_all(self.engine)
+        except SQLAlchemyError as error:
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
+            raise UserError(
+                f"the record cannot be opened: {reason}; is the output folder writable and intact?"
+            ) from None
+        self.changed = threading.Condition()
+
+    def append(self, kind: str, data: dict[str, object], trial: int | None = None) -> Event:
+        """Adds an event and returns it with its sequence number; it is on disk when this returns."""
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        with self.changed:
+            with self.engine.begin() as connection:
+                sequence = _insert(connection, trial, kind, text)
+            self.changed.notify_all()
+        return Event(sequence, trial, kind, data)
+
+    def read(self, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Returns up to `limit` events behind a sequence number, in order."""
+        query = select(_EVENTS).where(_EVENTS.c.sequence > after).order_by(_EVENTS.c.sequence).limit(limit)
+        with self.engine.connect() as connection:
+            return [Event(row.sequence, row.trial, row.kind, json.loads(row.data)) for row in connection.execute(query)]
+
+    def all(self) -> list[Event]:
+        """Returns every event, in order."""
+        events: list[Event] = []
+        while block := self.read(events[-1].sequence if events else 0):
+            events += block
+        return events
+
+    def close(self) -> None:
+        """Gives the database back."""
+        self.engine.dispose()
+
+
+def _insert(connection: Connection, trial: int | None, kind: str, text: str) -> int:
+    key = connection.execute(insert(_EVENTS).values(trial=trial, kind=kind, data=text)).inserted_primary_key
+    if key is None:
+        raise RuntimeError("the database gave no sequence number")
+    return int(key[0])
+
+
+def _pragmas(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()

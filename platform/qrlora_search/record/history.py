@@ -1,0 +1,162 @@
+"""What the events of a record add up to: the state of a search."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from qrlora_search.describe.configuration import Configuration, configuration_from_json
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.protocols import Event, Parameters
+from qrlora_search.values.states import FinishedTrial, TrialState
+
+HEAD_ONLY = -1
+"""The number of the head-only control, which is trained like a trial but proposed by nobody."""
+
+
+@dataclass
+class ReportLine:
+    """One epoch of one trial, as kept in the record."""
+
+    epoch: int
+    score: float
+    loss: float
+    seconds: float
+    packed: str
+    metrics: dict[str, float]
+    decision: str = ""
+
+
+@dataclass
+class TrialHistory:
+    """Everything known of one proposal. state None: not ended. duplicate_of: the trial that answered it."""
+
+    number: int
+    configuration: Configuration
+    proposal: Parameters = field(default_factory=dict)
+    started: bool = False
+    reports: list[ReportLine] = field(default_factory=list)
+    state: TrialState | None = None
+    reason: str = ""
+    duplicate_of: int | None = None
+    refused: bool = False
+
+    @property
+    def score(self) -> float | None:
+        """Returns the newest score, or None."""
+        return self.reports[-1].score if self.reports else None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of the control or a member on one split, scored once at the end."""
+
+    metrics: dict[str, float]
+    packed: str
+    loss: float
+
+
+@dataclass
+class History:
+    """The state of a search."""
+
+    plan: SearchPlan | None = None
+    search_id: str = ""
+    opened_at: str = ""
+    trials: dict[int, TrialHistory] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    scored: dict[tuple[int | None, str], Scored] = field(default_factory=dict)
+    made: list[str] = field(default_factory=list)
+    outcome: str = ""
+    seconds: float = 0.0
+
+    def apply(self, event: Event) -> None:
+        """Takes the next event. Raises ValueError on a kind that is not known: the record is from a newer version."""
+        handler = getattr(self, f"_on_{event.kind}", None)
+        if handler is None:
+            raise ValueError(f"event {event.sequence} is of the unknown kind {event.kind!r}")
+        handler(event.trial, event.data)
+
+    @property
+    def searched(self) -> list[TrialHistory]:
+        """Returns the trials that count against the budget: started, and proposed by the sampler."""
+        return [trial for number, trial in sorted(self.trials.items()) if trial.started and number != HEAD_ONLY]
+
+    @property
+    def running(self) -> list[TrialHistory]:
+        """Returns the started trials that have not ended."""
+        return [trial for trial in self.trials.values() if trial.started and trial.state is None]
+
+    def in_state(self, state: TrialState) -> list[TrialHistory]:
+        """Returns the trials counted against the budget that ended so."""
+        return [trial for trial in self.searched if trial.state == state]
+
+    def finished(self) -> list[FinishedTrial]:
+        """Returns the trials that may enter a front."""
+        head = self.plan.encoder.head_parameters if self.plan else 0
+        return [
+            FinishedTrial(
+                trial=one.number,
+                score=one.reports[-1].score,
+                parameters=one.configuration.parameters,
+                head_parameters=head if one.configuration.head == "trained" else 0,
+            )
+            for one in self.in_state(TrialState.FINISHED)
+        ]
+
+    def _on_opened(self, _: int | None, data: dict[str, Any]) -> None:
+        self.plan = SearchPlan.model_validate(data["plan"])
+        self.search_id, self.opened_at = data["search_id"], data["at"]
+
+    def _on_resumed(self, _: int | None, data: dict[str, Any]) -> None:
+        self.plan = SearchPlan.model_validate(data["plan"])
+        self.outcome = ""
+
+    def _on_prepared(self, _: int | None, data: dict[str, Any]) -> None:
+        self.made, self.labels = list(data["made"]), dict(data["labels"])
+
+    def _on_scored(self, trial: int | None, data: dict[str, Any]) -> None:
+        self.scored[trial, data["split"]] = Scored(data["metrics"], data["packed"], data["loss"])
+
+    def _on_proposed(self, trial: int | None, data: dict[str, Any]) -> None:
+        number = _numbered(trial)
+        configuration = configuration_from_json(data["configuration"])
+        self.trials[number] = TrialHistory(number, configuration, dict(data["proposal"]))
+
+    def _on_refused(self, trial: int | None, data: dict[str, Any]) -> None:
+        one = self.trials[_numbered(trial)]
+        one.refused, one.reason = True, data["reason"]
+
+    def _on_duplicate(self, trial: int | None, data: dict[str, Any]) -> None:
+        one = self.trials[_numbered(trial)]
+        one.duplicate_of, one.reason = int(data["of"]), f"the same as trial {data['of']}"
+
+    def _on_started(self, trial: int | None, _: dict[str, Any]) -> None:
+        one = self.trials[_numbered(trial)]
+        one.started, one.reports = True, []
+
+    def _on_report(self, trial: int | None, data: dict[str, Any]) -> None:
+        self.trials[_numbered(trial)].reports.append(ReportLine(**data))
+
+    def _on_decision(self, trial: int | None, data: dict[str, Any]) -> None:
+        self.trials[_numbered(trial)].reports[-1].decision = data["reason"]
+
+    def _on_ended(self, trial: int | None, data: dict[str, Any]) -> None:
+        one = self.trials[_numbered(trial)]
+        one.state, one.reason = TrialState(data["state"]), data["reason"]
+
+    def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
+        self.outcome, self.seconds = data["outcome"], self.seconds + data["seconds"]
+
+
+def _numbered(trial: int | None) -> int:
+    if trial is None:
+        raise ValueError("this event must name a trial")
+    return trial
+
+
+def history_of(events: Iterable[Event]) -> History:
+    """Returns the state that events add up to."""
+    history = History()
+    for event in events:
+        history.apply(event)
+    return history

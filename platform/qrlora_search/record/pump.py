@@ -1,0 +1,61 @@
+"""Brings the record's events to a sink, in order, in a thread of its own. What fails is offered again."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from qrlora_search.describe.protocols import Sink
+from qrlora_search.record.events import Record
+
+RETRY_S = (0.2, 1.0, 5.0)
+
+
+class Pump:
+    """Feeds one sink until it is closed. The search never waits for a sink but at its end."""
+
+    def __init__(self, record: Record, make: Callable[[], Sink], name: str, patience_s: float = 60.0) -> None:
+        self.record, self.make, self.name, self.patience_s = record, make, name, patience_s
+        self.sink: Sink | None = None
+        self.done = 0
+        self.trouble = ""
+        self.last: int | None = None
+        self.closing_at: float | None = None
+        self.thread = threading.Thread(target=self._work, name=f"sink-{name}", daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        tries = 0
+        while not self._over():
+            try:
+                self._feed()
+                tries, self.trouble = 0, ""
+            except Exception as error:  # noqa: BLE001 - whatever a sink's library raises; kept, shown, and tried again
+                self.trouble = (str(error).splitlines() or [type(error).__name__])[0]
+                time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
+                tries += 1
+        if self.sink is not None:
+            self.sink.close()
+
+    def _over(self) -> bool:
+        if self.closing_at is None or self.last is None:
+            return False
+        return self.done >= self.last or time.monotonic() > self.closing_at
+
+    def _feed(self) -> None:
+        if self.sink is None:
+            self.sink = self.make()
+        for event in self.record.read(self.done):
+            self.sink.take(event)
+            self.done = event.sequence
+        with self.record.changed:
+            if not self.record.read(self.done, 1) and self.closing_at is None:
+                self.record.changed.wait(0.5)
+
+    def close(self, last: int) -> str:
+        """Waits until the sink has seen event `last`, while the patience lasts; returns what went wrong, or ''."""
+        self.last = last
+        self.closing_at = time.monotonic() + self.patience_s
+        with self.record.changed:
+            self.record.changed.notify_all()
+        self.thread.join(self.patience_s + 10)
+        return "" if self.done >= last else (self.trouble or f"{self.name} did not take event {self.done + 1} in time")

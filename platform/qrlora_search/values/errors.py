@@ -1,0 +1,17 @@
+"""Errors that a person can mend."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input: the message names the value, what is wrong with it and the remedy.
+
+    The command line prints the message without a traceback and exits with 2.
+    """
+
+
+def nearest(value: str, known: Iterable[str]) -> str:
+    """Returns `did you mean 'x'? ` for the nearest known name, or an empty text; for error messages."""
+    matches = get_close_matches(value, list(known), n=1, cutoff=0.5)
+    return f"did you mean '{matches[0]}'? " if matches else ""

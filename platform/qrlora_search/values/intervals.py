@@ -1,0 +1,80 @@
+"""How sure a score is: bootstrap over examples, for one set of predictions and for paired differences.
+
+Two statistics cover the eight tasks: the mean of correctness (accuracy), and the correlation of predictions with
+labels, which is Pearson's for a regression and Matthews' for two classes coded 0 and 1 (the phi coefficient).
+Examples with equal (label, predictions) are one cell of a multinomial, so resampling costs cells, not examples.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Statistic = Literal["mean", "correlation"]
+Floats = NDArray[np.float64]
+
+RESAMPLES = 2000
+_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its standard error and 95 % percentile interval over n examples."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+    n: int
+
+
+def statistic(kind: Statistic, labels_N: Floats, predictions_N: Floats, weights_BN: Floats) -> Floats:
+    """Returns the statistic for every row of example weights, shape (B,). An undefined correlation is 0."""
+    total = weights_BN.sum(axis=1)
+    if kind == "mean":
+        share: Floats = weights_BN @ (labels_N == predictions_N).astype(np.float64) / total
+        return share
+    x, y = labels_N - labels_N.mean(), predictions_N - predictions_N.mean()
+    moments = weights_BN @ np.column_stack([x, y, x * x, y * y, x * y]) / total[:, None]
+    mean_x, mean_y = moments[:, 0], moments[:, 1]
+    variance = (moments[:, 2] - mean_x**2) * (moments[:, 3] - mean_y**2)
+    defined = variance > 1e-24
+    result: Floats = np.where(
+        defined, (moments[:, 4] - mean_x * mean_y) / np.sqrt(np.where(defined, variance, 1.0)), 0.0
+    )
+    return result
+
+
+def _draws(kind: Statistic, labels_N: Floats, columns: list[Floats], seed: int) -> tuple[list[float], list[Floats]]:
+    """Returns, for every column of predictions, its value and its resampled values on the same resamples."""
+    cells, counts = np.unique(np.column_stack([labels_N, *columns]), axis=0, return_counts=True)
+    random, n = np.random.default_rng(seed), len(labels_N)
+    block = max(1, min(RESAMPLES, _BLOCK // len(cells)))
+    drawn: list[list[Floats]] = [[] for _ in columns]
+    for start in range(0, RESAMPLES, block):
+        weights = random.multinomial(n, counts / n, size=min(block, RESAMPLES - start)).astype(np.float64)
+        for column in range(len(columns)):
+            drawn[column].append(statistic(kind, cells[:, 0], cells[:, 1 + column], weights))
+    whole = counts[None, :].astype(np.float64)
+    values = [float(statistic(kind, cells[:, 0], cells[:, 1 + c], whole)[0]) for c in range(len(columns))]
+    return values, [np.concatenate(parts) for parts in drawn]
+
+
+def _interval(value: float, drawn_B: Floats, n: int) -> Interval:
+    low, high = np.quantile(drawn_B, [0.025, 0.975])
+    return Interval(value, float(drawn_B.std(ddof=1)), float(low), float(high), n)
+
+
+def score_interval(kind: Statistic, labels_N: Floats, predictions_N: Floats, seed: int = 0) -> Interval:
+    """Returns the score of one set of predictions with its interval over examples."""
+    values, drawn = _draws(kind, labels_N, [predictions_N], seed)
+    return _interval(values[0], drawn[0], len(labels_N))
+
+
+def paired_difference(
+    kind: Statistic, labels_N: Floats, predictions_N: Floats, baseline_N: Floats, seed: int = 0
+) -> Interval:
+    """Returns score(predictions) - score(baseline) with its interval, both scored on the same resampled examples."""
+    values, drawn = _draws(kind, labels_N, [predictions_N, baseline_N], seed)
+    return _interval(values[0] - values[1], drawn[0] - drawn[1], len(labels_N))

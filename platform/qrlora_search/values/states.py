@@ -1,0 +1,53 @@
+"""How a trial ends, and what one report of it holds."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class TrialState(StrEnum):
+    """The end of a trial; a trial without one is still running, or was interrupted."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One epoch of one trial, as the worker sends it.
+
+    epoch: 1 for the first. score: the task's objective on the selection split, higher is better. loss: mean held-out
+    loss there. seconds: training and scoring of this epoch. packed: predictions on the selection split (see
+    `packing`). metrics: every metric of the task by name. weights: the adapter (and head, where it trains) as
+    safetensors bytes, or empty.
+    """
+
+    epoch: int
+    score: float
+    loss: float
+    seconds: float
+    packed: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    weights: bytes = b""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the stopping rule says of a report, with its reason in words."""
+
+    stop: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A trial trained to its last epoch: the only kind of trial that a front accepts.
+
+    trial: its number. score: objective on the selection split. parameters: trained adapter parameters. head_parameters:
+    trained head parameters, counted apart.
+    """
+
+    trial: int
+    score: float
+    parameters: int
+    head_parameters: int = 0

@@ -1,0 +1,15 @@
+"""The packages of a build: ``qrlora_search`` out of ``platform/``, and ``search_spaces/`` inside it as data.
+
+A mapping for the one package, not for the folder, makes an editable install expose ``qrlora_search`` alone: a search
+path entry for ``platform/`` would make its launchers importable as top-level ``search`` and ``ui``.
+"""
+
+from setuptools import find_namespace_packages, setup
+
+setup(
+    packages=[
+        *find_namespace_packages("platform", include=["qrlora_search", "qrlora_search.*"]),
+        "qrlora_search.search_spaces",
+    ],
+    package_dir={"qrlora_search": "platform/qrlora_search", "qrlora_search.search_spaces": "search_spaces"},
+)
