@@ -66,7 +66,7 @@ def fine_tune(task: str, seed: int, lr: float) -> tuple[float, float]:
     outputs = 1 if task == "stsb" else int(train["label"].nunique())
     model = AutoModelForSequenceClassification.from_pretrained(model_folder(), num_labels=outputs)
     steps = EPOCHS * -(-len(train) // BATCH)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, fused=True)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARM_UP * steps), steps)
     order = np.random.default_rng(seed)
     model.train()

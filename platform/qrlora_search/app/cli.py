@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from qrlora_search.app.request import SearchRequest
 from qrlora_search.values.errors import UserError
 
-COMMANDS = ("search", "ui")
+_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # read when torch loads: threads that spin while they wait starve other trials
+    "TOKENIZERS_PARALLELISM": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DO_NOT_TRACK": "true",
+}
 
 app = typer.Typer(
     name="qrlora-search",
@@ -40,7 +48,7 @@ def search(
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow address; by default runs/mlflow.db")] = None,
     train_limit: Annotated[int | None, typer.Option(help="use at most so many rows of train")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show plan and expected cost, and stop")] = False,
-) -> None:
+) -> int:
     """Find the front of score against trained parameters for one task."""
     request = SearchRequest(
         task, budget, model, data, space, seed, output, resume, max_params, time_limit, address, concurrency,
@@ -48,36 +56,45 @@ def search(
     )  # fmt: skip
     from qrlora_search.app.run_search import search as run
 
-    raise typer.Exit(run(request))
+    return run(request)
 
 
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="on the loopback address")] = 5000,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow database; by default runs/mlflow.db")] = None,
-) -> None:
+) -> int:
     """Open the MLflow UI on this machine, with every search and trial."""
     from qrlora_search.adapters.mlflow_sink.ui import serve_ui
 
-    raise typer.Exit(serve_ui(port, tracking_uri))
+    return serve_ui(port, tracking_uri)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 2 for bad input, with one clear message. `search` may be left out."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if given and given[0].startswith("-") and given[0] not in {"-h", "--help"}:
         given.insert(0, "search")
     try:
-        app(args=given, standalone_mode=True)
+        ending = app(args=given, standalone_mode=False)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "interrupted; nothing was lost: the same command goes on (with --resume once trials have started)\n"
-        )
+    except TyperException as error:
+        sys.stderr.write(f"error: {_usage_words(error, given)}\n")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("interrupted; what was recorded is kept: the same command with --resume goes on\n")
         return 130
-    except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1
-    return 0
+    return ending if isinstance(ending, int) else 0
+
+
+def _usage_words(error: TyperException, given: Sequence[str]) -> str:
+    """Returns what is wrong with the words of a call, with the value that was given and where help is."""
+    message = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    for option in getattr(getattr(error, "param", None), "opts", []):
+        if option in given[:-1]:
+            message = f"{option} {given[given.index(option) + 1]!r}: {message.partition(': ')[2] or message}"
+    return f"{message.rstrip('.')}; `qrlora-search {given[0] if given else ''} --help` lists the options"

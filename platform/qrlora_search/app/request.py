@@ -1,5 +1,6 @@
 """What a user asks for on the command line, checked before anything is touched."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def check_request(request: SearchRequest) -> Checked:
     if not 0 <= request.seed < 2**31:
         raise UserError(f"--seed {request.seed} is out of range; use a whole number from 0 to {2**31 - 1}")
     gpus = request.gpus_per_trial
-    if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus) > 1):
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
         raise UserError(f"--gpus-per-trial {gpus:g} is out of range; use 0, a fraction below 1, or a whole number")
     space = load_space(task.name, Path(request.space) if request.space is not None else None)
     limit = None if request.time_limit is None else parse_time(request.time_limit)
@@ -72,6 +73,7 @@ def parse_time(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower():
         raise UserError(f"--time-limit {text!r} is no time; write it like 90s, 15m, 2h or 1h30m")
     total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if total <= 0:
-        raise UserError(f"--time-limit {text!r} leaves no time; use at least 1s")
+    if not 0 < total < math.inf:
+        fault = "leaves no time" if total <= 0 else "is no limit"
+        raise UserError(f"--time-limit {text!r} {fault}; use a time like 90s, 15m or 2h")
     return total

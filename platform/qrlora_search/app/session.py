@@ -29,6 +29,7 @@ from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import HEAD_ONLY, TrialHistory, history_of
 from qrlora_search.record.pump import Pump
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.packing import pack
 from qrlora_search.values.states import TrialState
 
 EXIT_CODES = {"interrupted by SIGINT": 130, "interrupted by SIGTERM": 143}
@@ -127,7 +128,7 @@ class Session:
         if HEAD_ONLY in self.history.trials and self.history.trials[HEAD_ONLY].state is TrialState.FINISHED:
             controls.append(HEAD_ONLY)
             self._score(HEAD_ONLY, "selection")
-        if outcome == "complete":
+        if outcome in {"complete", "time limit"}:
             for split in self.plan.counts.report:
                 for number in (*controls, *members):
                     self._score(number, split)

@@ -38,7 +38,8 @@ class Dimension:
 
 def dimensions(space: SearchSpace, depth: int) -> list[Dimension]:
     """Returns the parameters that a sampler proposes for an encoder of `depth` layers, in a fixed order."""
-    kinds: list[str] = [*space.layers.families, *(["list"] if space.layers.lists else [])]
+    kinds: list[str] = list(dict.fromkeys([*space.layers.families, *(["list"] if space.layers.lists else [])]))
+    lists = tuple(dict.fromkeys(_list_name(one) for one in space.layers.lists))
     result = [
         Dimension("tau", low=space.tau.low, high=space.tau.high),
         Dimension("learning_rate", low=space.learning_rate.low, high=space.learning_rate.high, log=True),
@@ -49,9 +50,9 @@ def dimensions(space: SearchSpace, depth: int) -> list[Dimension]:
         Dimension("range_low", low=0, high=depth - 1, integer=True, when=("layers", "range")),
         Dimension("range_length", low=1, high=depth, integer=True, when=("layers", "range")),
         Dimension("every", low=min(2, depth), high=max(2, depth), integer=True, when=("layers", "every")),
-        Dimension("list", choices=tuple(_list_name(one) for one in space.layers.lists), when=("layers", "list")),
-        Dimension("batch_size", choices=space.training.batch_sizes),
-        Dimension("head", choices=space.head.modes),
+        Dimension("list", choices=lists, when=("layers", "list")),
+        Dimension("batch_size", choices=tuple(dict.fromkeys(space.training.batch_sizes))),
+        Dimension("head", choices=tuple(dict.fromkeys(space.head.modes))),
     ]
     return [one for one in result if one.when is None or one.when[1] in kinds]
 

@@ -1,6 +1,7 @@
 """The search space, read from TOML and checked when read."""
 
 import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -202,6 +203,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "literal_error":
+            message = nearest(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"])) + message
         given = "" if isinstance(problem["input"], dict | BaseModel) else f" = {_shown(problem['input'])}"
         yield f"{key}{given}: {message}"
 

@@ -23,6 +23,8 @@ def _accuracy(labels_N: NDArray[np.float64], predictions_N: NDArray[np.float64])
 def _matthews(labels_N: NDArray[np.float64], predictions_N: NDArray[np.float64]) -> float:
     from sklearn.metrics import matthews_corrcoef
 
+    if np.ptp(labels_N) == 0 or np.ptp(predictions_N) == 0:
+        return 0.0  # which scikit-learn returns, too, with a warning where both are the same constant
     return float(matthews_corrcoef(labels_N.astype(int), predictions_N.astype(int)))
 
 

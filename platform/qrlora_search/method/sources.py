@@ -75,6 +75,8 @@ def find_model(asked: str) -> Source:
 
 
 def _hub_model(asked: str, name: str) -> Source | None:
+    if not hub_reachable():
+        go_offline()  # before the hub's library is imported: it reads this once
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -137,11 +139,8 @@ def _stand_in(asked: str, task: Task) -> Rows:
 
 
 def _hub_data(task: Task) -> dict[str, pd.DataFrame] | None:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     if not hub_reachable():
-        cached = Path(HF_HUB_CACHE) / "datasets--nyu-mll--glue"
-        if not cached.is_dir():
+        if not _datasets_cache().is_dir():
             return None
         go_offline()
     from datasets import load_dataset
@@ -156,6 +155,12 @@ def _hub_data(task: Task) -> dict[str, pd.DataFrame] | None:
         name: check_rows(data[name].to_pandas(), task, f"{HUB_DATA} {task.name} {name}")
         for name in ("train", *task.report_splits)
     }
+
+
+def _datasets_cache() -> Path:
+    """Returns where the datasets library keeps GLUE once it was loaded."""
+    home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    return Path(os.environ.get("HF_DATASETS_CACHE") or f"{home}/datasets").expanduser() / HUB_DATA.replace("/", "___")
 
 
 def _rows(kind: str, asked: str, name: str, path: str, splits: dict[str, pd.DataFrame]) -> Rows:

@@ -36,7 +36,7 @@ class Splits:
 
 def split_rows(rows: dict[str, pd.DataFrame], task: Task, seed: int, train_limit: int | None) -> Splits:
     """Returns the parts. seed draws the rows of train where there are more than wanted; it never moves the selection
-    split. Raises UserError where train is too small to be split.
+    split. Raises UserError where train cannot be split.
     """
     train = rows["train"]
     report = {name: rows[name] for name in task.report_splits}
@@ -50,7 +50,7 @@ def split_rows(rows: dict[str, pd.DataFrame], task: Task, seed: int, train_limit
     if len(selected) == 0 or len(rest) == 0:
         raise UserError(
             f"the train split of {task.name} has {len(train)} rows, {int(free.sum())} of them not in the report split: "
-            "too few to set a fifth of them aside; use more rows"
+            "no fifth can be set aside so that rows that share a text stay on one side; use more rows"
         )
     most = min(MOST_TRAIN, train_limit or MOST_TRAIN, len(rest))
     used = rest if most == len(rest) else rest[_draw(strata[rest], most, np.random.default_rng([seed, 1]))]

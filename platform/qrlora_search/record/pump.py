@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from qrlora_search.describe.protocols import Sink
 from qrlora_search.record.events import Record
+from qrlora_search.values.errors import SinkError
 
 RETRY_S = (0.2, 1.0, 5.0)
 
@@ -29,12 +31,13 @@ class Pump:
             try:
                 self._feed()
                 tries, self.trouble = 0, ""
-            except Exception as error:  # noqa: BLE001 - whatever a sink's library raises; kept, shown, and tried again
+            except SinkError as error:
                 self.trouble = (str(error).splitlines() or [type(error).__name__])[0]
                 time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
         if self.sink is not None:
-            self.sink.close()
+            with suppress(SinkError):
+                self.sink.close()
 
     def _over(self) -> bool:
         if self.closing_at is None or self.last is None:

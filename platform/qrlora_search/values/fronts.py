@@ -37,8 +37,10 @@ def front(trials: Sequence[FinishedTrial], control_score: float) -> list[Finishe
     """Returns the trials that neither another trial nor the zero-parameter control beats, smallest first.
 
     Of trials equal in both objectives the earliest stands for all. control_score is on the same split as the scores;
-    where there are several controls, the better one.
+    where there are several controls, the better one. Raises TypeError for anything but a FinishedTrial.
     """
+    if not all(isinstance(trial, FinishedTrial) for trial in trials):
+        raise TypeError("a front takes trials that were trained to their end, as FinishedTrial")
     kept: list[FinishedTrial] = []
     best = control_score
     for trial in sorted(trials, key=lambda one: (one.parameters, -one.score, one.trial)):

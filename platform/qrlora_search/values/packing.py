@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 def pack(predictions: NDArray[np.generic]) -> str:
     """Returns predictions as text: class indices as bytes, real values as float32, compressed.
 
-    predictions: shape (n,), integers below 256 (a class each) or floats (a regression's values).
+    predictions: shape (n,), integers from 0 to 255 (a class each) or floats (a regression's values). Raises ValueError
+    for other integers.
     """
     if np.issubdtype(predictions.dtype, np.integer):
-        kind, raw = "c", predictions.astype(np.uint8).tobytes()
+        classes = predictions.astype(np.int64)
+        if ((classes < 0) | (classes > 255)).any():
+            raise ValueError("classes are packed as bytes: they must lie from 0 to 255")
+        kind, raw = "c", classes.astype(np.uint8).tobytes()
     else:
         kind, raw = "r", predictions.astype("<f4").tobytes()
     return kind + base64.b64encode(zlib.compress(raw, 9)).decode("ascii")

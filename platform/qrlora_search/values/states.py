@@ -1,5 +1,6 @@
 """How a trial ends, and what one report of it holds."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,3 +52,8 @@ class FinishedTrial:
     score: float
     parameters: int
     head_parameters: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a score that is not finite: such a trial failed, it did not finish."""
+        if not math.isfinite(self.score):
+            raise ValueError(f"trial {self.trial} cannot be finished: its score is {self.score}")

@@ -4,6 +4,8 @@ Runs are found again by their tags, so seeing an event twice, or starting anew, 
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,25 @@ from qrlora_search.describe.configuration import MATRICES, configuration_from_js
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import HEAD_ONLY
+from qrlora_search.values.errors import SinkError
 
+_SEEN = "qrlora.event"
+"""Tag of the parent run: the last event of the record that is stored."""
+_REBUILDING = {"opened", "proposed"}
+"""Kinds that a sink which starts anew takes again: they only find runs and fill memory."""
 _STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Turns what MLflow raises where its store is away into a SinkError; anything else is a fault of the program."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise SinkError((str(error).splitlines() or [type(error).__name__])[0]) from error
 
 
 class MlflowSink:
@@ -25,18 +44,26 @@ class MlflowSink:
         self.parent = ""
         self.search_id = ""
         self.plan: SearchPlan | None = None
+        self.seen = 0
         self.children: dict[int, str] = {}
+        self.pending: dict[int, dict[str, Any]] = {}
 
     def take(self, event: Event) -> None:
         """Takes one event; kinds that MLflow does not show are passed over."""
         handler = getattr(self, f"_on_{event.kind}", None)
-        if handler is not None:
+        if handler is None or (event.sequence <= self.seen and event.kind not in _REBUILDING):
+            return
+        with _told_apart():
             handler(event.trial, event.data)
+            if event.sequence > self.seen and event.kind != "proposed":
+                self.client.set_tag(self.parent, _SEEN, str(event.sequence))
+                self.seen = event.sequence
 
     def close(self) -> None:
         """Ends the parent run where the search did not."""
-        if self.parent and self.client.get_run(self.parent).info.status == "RUNNING":
-            self.client.set_terminated(self.parent, "KILLED")
+        with _told_apart():
+            if self.parent and self.client.get_run(self.parent).info.status == "RUNNING":
+                self.client.set_terminated(self.parent, "KILLED")
 
     def _connect(self) -> None:
         import logging
@@ -57,6 +84,7 @@ class MlflowSink:
         )
         if found:
             self.parent = found[0].info.run_id
+            self.seen = int(found[0].data.tags.get(_SEEN, "0"))
             return
         name = f"{plan.task}-{plan.hash}" + (" STAND-IN" if plan.stand_in else "")
         tags = {
@@ -105,24 +133,31 @@ class MlflowSink:
             "matrices": "".join(kind for kind in MATRICES if any(one.matrix == kind for one in configuration.ranks)),
         }
         params |= {f"adapts_{kind}": int(kind in str(params["matrices"])) for kind in MATRICES}
-        self.pending = {**getattr(self, "pending", {}), trial: params}
+        if trial is not None:
+            self.pending[trial] = params
 
     def _on_started(self, trial: int | None, _: dict[str, Any]) -> None:
         if trial is None:
             return
-        params = getattr(self, "pending", {}).pop(trial, {})
+        params = self.pending.pop(trial, {})
+        earlier = self._find_child(trial)
+        if earlier is not None:  # taken up again after an interruption: it is trained from its beginning
+            self.client.delete_run(earlier)
+            self.children.pop(trial, None)
         run = self._child(trial)
         self._log_params(run, params)
         self._log_metrics(run, {"parameters": float(params.get("parameters", 0))}, step=0)
 
+    def _find_child(self, trial: int) -> str | None:
+        condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.trial` = '{trial}'"
+        found = self.client.search_runs([self.experiment], condition)
+        return str(found[0].info.run_id) if found else None
+
     def _child(self, trial: int) -> str:
         if trial in self.children:
             return self.children[trial]
-        condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.trial` = '{trial}'"
-        found = self.client.search_runs([self.experiment], condition)
-        if found:
-            run = str(found[0].info.run_id)
-        else:
+        run = self._find_child(trial)
+        if run is None:
             stand_in = " STAND-IN" if self.plan is not None and self.plan.stand_in else ""
             tags = {
                 "mlflow.runName": ("head-only control" if trial == HEAD_ONLY else f"trial-{trial:05d}") + stand_in,
@@ -151,17 +186,27 @@ class MlflowSink:
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
-        self._log_metrics(self.parent, values, step=0)
-        for trial, run in self.children.items():
-            self.client.set_tag(run, "qrlora.on_front", str(trial in data["members"]).lower())
-            if self.client.get_run(run).info.status == "RUNNING":
-                self.client.set_tag(run, "qrlora.state", "unfinished")
-                self.client.set_terminated(run, "KILLED")
+        self._log_metrics(self.parent, values, step=int(data["trials"]))
+        for run in self._all_children():
+            on_front = int(run.data.tags["qrlora.trial"]) in data["members"]
+            self.client.set_tag(run.info.run_id, "qrlora.on_front", str(on_front).lower())
+            if run.info.status == "RUNNING":
+                self.client.set_tag(run.info.run_id, "qrlora.state", "unfinished")
+                self.client.set_terminated(run.info.run_id, "KILLED")
         for name in ("front.json", "front.csv", "front.html", "front.png"):
             if (self.output / name).is_file():
                 self.client.log_artifact(self.parent, str(self.output / name))
         self.client.set_tag(self.parent, "qrlora.outcome", data["outcome"])
         self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
+
+    def _all_children(self) -> Iterator[Any]:
+        condition, token = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.kind` = 'trial'", None
+        while True:
+            page = self.client.search_runs([self.experiment], condition, max_results=500, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
 
     def _log_params(self, run: str, params: dict[str, Any]) -> None:
         from mlflow.entities import Param

@@ -58,7 +58,13 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             if address is None:
-                ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+                ray.init(
+                    address="local",  # never a cluster that happens to run here
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
             else:
                 ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -16,7 +16,7 @@ from qrlora_search.method.standin.duplicates import duplicate_row
 from qrlora_search.method.standin.inference import entailment_row, matched_row, mismatched_row
 from qrlora_search.method.standin.pairs import paraphrase_row, similarity_row
 from qrlora_search.method.standin.questions import answer_row
-from qrlora_search.method.standin.rows import MakeRow, blur, fill
+from qrlora_search.method.standin.rows import MakeRow, fill
 from qrlora_search.method.standin.sentiment import review_row
 
 __all__ = ["DEFAULT_SEED", "TASKS", "TRAIN_ROWS", "VALIDATION_ROWS", "chance", "columns", "generate"]
@@ -28,24 +28,22 @@ VALIDATION_ROWS = 1_000
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How one task's rows are made: the columns, the classes (none for a regression), the share of wrong labels."""
+    """How one task's rows are made: the columns with the texts, a row, and where it applies a mismatched row."""
 
     columns: tuple[str, ...]
-    classes: tuple[int, ...]
     make: MakeRow
-    wrong: float = 0.0
     make_mismatched: MakeRow | None = None
 
 
 _RECIPES = {
-    "mnli": _Recipe(("premise", "hypothesis"), (0, 1, 2), matched_row, make_mismatched=mismatched_row),
-    "mrpc": _Recipe(("sentence1", "sentence2"), (0, 1), paraphrase_row),
-    "sst2": _Recipe(("sentence",), (0, 1), review_row),
-    "cola": _Recipe(("sentence",), (0, 1), judgement_row),
-    "qnli": _Recipe(("question", "sentence"), (0, 1), answer_row),
-    "qqp": _Recipe(("question1", "question2"), (0, 1), duplicate_row),
-    "rte": _Recipe(("sentence1", "sentence2"), (0, 1), entailment_row),
-    "stsb": _Recipe(("sentence1", "sentence2"), (), similarity_row),
+    "mnli": _Recipe(("premise", "hypothesis"), matched_row, mismatched_row),
+    "mrpc": _Recipe(("sentence1", "sentence2"), paraphrase_row),
+    "sst2": _Recipe(("sentence",), review_row),
+    "cola": _Recipe(("sentence",), judgement_row),
+    "qnli": _Recipe(("question", "sentence"), answer_row),
+    "qqp": _Recipe(("question1", "question2"), duplicate_row),
+    "rte": _Recipe(("sentence1", "sentence2"), entailment_row),
+    "stsb": _Recipe(("sentence1", "sentence2"), similarity_row),
 }
 TASKS = tuple(_RECIPES)
 
@@ -77,10 +75,7 @@ def generate(task: str, seed: int = DEFAULT_SEED) -> dict[str, pd.DataFrame]:
     splits = {}
     for split, (count, make) in plan.items():
         rows = fill(make, Draw("rows", task, seed, split), count, seen)
-        noise = Draw("noise", task, seed, split)
-        splits[split] = pd.DataFrame(
-            [blur(row, recipe.classes, recipe.wrong, noise) for row in rows], columns=columns(task)
-        )
+        splits[split] = pd.DataFrame(rows, columns=columns(task))
     return splits
 
 
@@ -91,6 +86,5 @@ def chance(task: str, seed: int = DEFAULT_SEED) -> float:
     """
     if task in ("cola", "stsb"):
         return 0.0
-    splits = generate(task, seed)
-    validation = splits.get("validation", splits.get("validation_matched"))
-    return float(validation["label"].value_counts(normalize=True).max()) if validation is not None else 0.0
+    validation = generate(task, seed)["validation_matched" if task == "mnli" else "validation"]
+    return float(validation["label"].value_counts(normalize=True).max())

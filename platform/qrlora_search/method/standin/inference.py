@@ -30,16 +30,17 @@ def _implied(event: Event, told: Sequence[Slot], draw: Draw) -> str:
 
 
 def _contradicted(event: Event, told: Sequence[Slot], draw: Draw) -> str:
-    """A sentence that cannot be true as well: denied, or with the opposite verb, or with another agent or object."""
+    """A sentence that cannot be true as well: denied, or with the opposite verb, or at another place or time."""
     details = draw.sample(told, draw.below(3))
     manner = draw_manner(draw)
+    movable = [slot for slot in (Slot.CITY, Slot.TIME) if slot in told]
     way = draw.weighted({"denied": 0.45, "opposite": 0.35, "other": 0.2})
     if way == "denied":
         return clause(event, details, draw, replace(manner, denied=True))
-    if way == "opposite":
-        return clause(event.with_part(Slot.VERB, event.parts[Slot.VERB].flipped()), details, draw, manner)
-    slot = draw.pick([slot for slot in (Slot.CITY, Slot.TIME) if slot in told] or [Slot.VERB])
-    return clause(event.changed(slot, draw), [slot] if slot is not Slot.VERB else [], draw, manner)
+    if way == "other" and movable:
+        slot = draw.pick(movable)
+        return clause(event.changed(slot, draw), [slot], draw, manner)
+    return clause(event.with_part(Slot.VERB, event.parts[Slot.VERB].flipped()), details, draw, manner)
 
 
 def _open(event: Event, told: Sequence[Slot], draw: Draw) -> str:

@@ -6,11 +6,21 @@ from collections.abc import Sequence
 
 from qrlora_search.method.standin import topics
 from qrlora_search.method.standin.draw import Draw
-from qrlora_search.method.standin.events import DETAILS, Event, Slot, clause, draw_event, draw_manner, said, sentence
+from qrlora_search.method.standin.events import (
+    CORE,
+    DETAILS,
+    Event,
+    Slot,
+    clause,
+    draw_event,
+    draw_manner,
+    said,
+    sentence,
+)
 from qrlora_search.method.standin.rows import Row
 
 TOPICS = (*topics.MAIN, *topics.OTHER)
-DISTRACTING = 0.3
+DISTRACTING = 0.2
 """How often the clause beside the one asked about may hold a detail of the kind that is asked for."""
 ASKED = {
     Slot.CITY: ("Where did {agent} {base} {object}{detail}?", "In which city was {object} {past} by {agent}{detail}?"),
@@ -36,23 +46,29 @@ def _ask(event: Event, slot: Slot, detail: Sequence[Slot], draw: Draw) -> str:
     )
 
 
+def _unanswering(event: Event, told: Sequence[Slot], asked: Slot, draw: Draw) -> tuple[Event, Sequence[Slot]]:
+    """An event and the details to tell of it, such that the question about the first event stays open."""
+    way = draw.weighted({"elsewhere": 0.4, "untold": 0.4, "near miss": 0.2})
+    if way == "elsewhere":
+        return draw_event(draw, draw.pick(TOPICS)), [*told[1:], asked]
+    if way == "untold":
+        return event, told
+    for slot in draw.sample(CORE, 2):
+        event = event.changed(slot, draw)
+    return event, [*told[1:], asked]
+
+
 def answer_row(draw: Draw) -> Row:
     """A row of qnli: 0 if the sentence answers the question, 1 if it leaves the asked part out or tells of others."""
-    topic = draw.pick(TOPICS)
-    event = draw_event(draw, topic)
+    event = draw_event(draw, draw.pick(TOPICS))
     asked = draw.pick(tuple(ASKED))
-    answered = draw.chance(0.5)
     rest = [slot for slot in DETAILS if slot is not asked]
     told = draw.sample(rest, 2 + draw.below(2))
     question = _ask(event, asked, draw.sample([slot for slot in told if slot in ASKED], draw.below(2)), draw)
-    strangers = not answered and draw.chance(0.3)
-    if answered or strangers:
-        told = [*told[1:], asked]
-    if strangers:
-        for slot in draw.sample((Slot.AGENT, Slot.VERB, Slot.OBJECT), 2):
-            event = event.changed(slot, draw)
+    answered = draw.chance(0.5)
+    shown, details = (event, [*told[1:], asked]) if answered else _unanswering(event, told, asked, draw)
     beside = draw.sample(DETAILS if draw.chance(DISTRACTING) else rest, 2)
-    aside = clause(draw_event(draw, topic), beside, draw, draw_manner(draw))
-    both = draw.shuffled([clause(event, draw.shuffled(told), draw, draw_manner(draw)), aside])
+    aside = clause(draw_event(draw, draw.pick(TOPICS)), beside, draw, draw_manner(draw))
+    both = draw.shuffled([clause(shown, draw.shuffled(details), draw, draw_manner(draw)), aside])
     link = draw.pick((", while ", ", and ", ", whereas "))
     return {"question": question, "sentence": sentence(link.join(both)), "label": int(not answered)}

@@ -33,10 +33,3 @@ def fill(make: MakeRow, draw: Draw, count: int, seen: set[str]) -> list[Row]:
             if len(rows) == count:
                 return rows
     raise ValueError(f"only {len(rows)} of {count} rows have new texts; the grammar needs more words")
-
-
-def blur(row: Row, labels: tuple[int, ...], share: float, draw: Draw) -> Row:
-    """The row, its label replaced by another with probability `share`: noise that no model can learn."""
-    if not draw.chance(share):
-        return row
-    return {**row, "label": draw.pick([label for label in labels if label != row["label"]])}

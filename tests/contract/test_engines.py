@@ -1,0 +1,89 @@
+"""The contract of engines, held by the one in this process and by Ray Tune alike."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine_contract import EPOCHS, Accountant, order
+from qrlora_search.adapters.simulated.serial import SerialEngine
+from qrlora_search.describe.protocols import Engine
+from qrlora_search.method.training import TrialFailedError, TrialTrainer
+from qrlora_search.method.workbench import Materials, build_workbench
+from tiny import tiny_materials
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_here() -> Iterator[None]:
+    from qrlora_search.adapters.ray_engine.cluster import ray_running
+
+    with ray_running(None, 2):
+        yield
+
+
+def serial(materials: Materials, concurrency: int) -> Engine:
+    bench = build_workbench(materials)
+    return SerialEngine(lambda one: TrialTrainer(bench, one), (TrialFailedError,), concurrency)
+
+
+def on_ray(materials: Materials, concurrency: int) -> Engine:
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
+
+    return RayEngine(materials, concurrency, 0.0, 1)
+
+
+@pytest.fixture(params=[serial, on_ray], ids=["serial", "ray"])
+def make(request):
+    materials, _ = tiny_materials("bert", "cola")
+    return lambda concurrency: request.param(materials, concurrency)
+
+
+def test_trials_are_trained_in_order_reported_each_epoch_and_ended(make):
+    driver = Accountant([order(number) for number in range(4)])
+    make(2).run(driver)
+    assert driver.started == [0, 1, 2, 3]
+    assert {trial: [one.epoch for one in reports] for trial, reports in driver.reports.items()} == {
+        number: list(range(1, EPOCHS + 1)) for number in range(4)
+    }
+    assert not driver.live
+    assert driver.most_live == 2
+    report = driver.reports[0][0]
+    assert report.weights
+    assert report.packed
+    assert report.seconds > 0
+    assert set(report.metrics) == {"matthews", "accuracy"}
+
+
+def test_a_stopped_trial_is_not_trained_on_and_its_place_is_used(make):
+    driver = Accountant([order(number) for number in range(3)], stop_at={0: 1, 1: 2})
+    make(1).run(driver)
+    assert {trial: len(reports) for trial, reports in driver.reports.items()} == {0: 1, 1: 2, 2: EPOCHS}
+
+
+def test_a_trial_that_diverges_fails_with_its_reason_and_the_others_go_on(make):
+    driver = Accountant([order(0, learning_rate=1e38), order(1)])
+    make(1).run(driver)
+    assert "diverged" in driver.failures[0]
+    assert len(driver.reports[1]) == EPOCHS
+
+
+def test_an_interrupted_run_returns_and_starts_nothing_more(make):
+    driver = Accountant([order(number) for number in range(6)], interrupt_after=2)
+    make(1).run(driver)
+    assert driver.started == [0]
+
+
+def test_nothing_to_do_returns_at_once(make):
+    driver = Accountant([])
+    make(1).run(driver)
+    assert not driver.started
+
+
+def test_engines_give_the_same_numbers():
+    materials, _ = tiny_materials("roberta", "stsb")
+    drivers = []
+    for engine in (serial(materials, 1), on_ray(materials, 1)):
+        drivers.append(Accountant([order(0), order(1)]))
+        engine.run(drivers[-1])
+    for trial in (0, 1):
+        ours, theirs = ([one.score for one in driver.reports[trial]] for driver in drivers)
+        assert ours == pytest.approx(theirs, abs=1e-6)

@@ -1,0 +1,66 @@
+"""Running the command as a user does, in a folder of its own, on a tiny model and a few generated rows."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from qrlora_search.describe.tasks import TASKS
+from qrlora_search.method.standin import generate
+from tiny import save_tiny_model
+
+SPACE = """
+[training]
+epochs = 3
+rungs = [1, 2]
+max_length = 48
+[warm_up]
+epochs = 1
+learning_rate = 1e-3
+[sampler]
+random_first = 3
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a tiny model, data of one task and a space; the cache is shared by all places of a test session."""
+
+    folder: Path
+    cache: Path
+    task: str
+
+    def command(self, *more: str) -> list[str]:
+        """Return the command of a search over this place's model, data and space."""
+        script = Path(sys.executable).parent / "qrlora-search"
+        given = {"--task": self.task, "--model": "model", "--data": "data", "--space": "space.toml"}
+        own = [part for name, value in given.items() if name not in more for part in (name, value)]
+        return [str(script), *own, *more]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a run: its own cache, no colours, one thread."""
+        return {**os.environ, "QRLORA_CACHE": str(self.cache), "NO_COLOR": "1", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
+
+    def run(self, *more: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run a search to its end and return what it printed."""
+        return subprocess.run(
+            self.command(*more), cwd=self.folder, env=self.environment(), capture_output=True, text=True,
+            timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def make_place(folder: Path, cache: Path, task: str, family: str, rows: int = 160) -> Place:
+    """Return a place with `rows` generated rows of train and half as many in each report split."""
+    data = generate(task)
+    texts = [text for column in TASKS[task].texts for text in data["train"][column]]
+    words = sorted({word.strip(".,?!'").lower() for text in texts for word in text.split()})
+    save_tiny_model(folder / "model", family, words[:3000])
+    (folder / "data" / task).mkdir(parents=True)
+    for name, frame in data.items():
+        part = frame.head(rows if name == "train" else rows // 2).copy()
+        if task != "stsb":
+            part["label"] = part["label"].astype(int)
+        part.to_csv(folder / "data" / task / f"{name}.tsv", sep="\t", index=False, quoting=3)
+    (folder / "space.toml").write_text(SPACE, encoding="utf-8")
+    return Place(folder, cache, task)

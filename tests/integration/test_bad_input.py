@@ -1,0 +1,145 @@
+"""Bad input on the command line: one clear message with value and remedy, exit 2, no traceback, nothing left behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qrlora_search.app.cli import main
+from search_runs import make_place
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = make_place(tmp_path_factory.mktemp("bad"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=40)
+    folder = place.folder
+    (folder / "space-key.toml").write_text("[tau]\nhihg = 0.5\n")
+    (folder / "space-range.toml").write_text("[learning_rate]\nlow = 0.1\nhigh = 0.01\n")
+    (folder / "space-layer.toml").write_text("[layers]\nlists = [[0, 7]]\n")
+    (folder / "space-broken.toml").write_text("[tau\n")
+    for name, text in {
+        "malformed": "sentence\tlabel\ngood\t1\nbad\n",
+        "range": "sentence\tlabel\ngood\t1\nbad\t7\n",
+        "empty": "sentence\tlabel\n",
+        "column": "text\tlabel\ngood\t1\n",
+    }.items():
+        (folder / name / "sst2").mkdir(parents=True)
+        (folder / name / "sst2" / "train.tsv").write_text(text)
+        (folder / name / "sst2" / "validation.tsv").write_text("sentence\tlabel\nfine\t1\n")
+    (folder / "gpt").mkdir()
+    (folder / "gpt" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    (folder / "no-output").mkdir()
+    (folder / "no-output" / "letter.txt").write_text("mine")
+    (folder / "a-file").write_text("mine")
+    return place
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+CASES = {
+    "unknown task": (["--task", "colla"], ["'colla'", "did you mean 'cola'"]),
+    "no budget": (["--budget", "0"], ["--budget 0", "from 1"]),
+    "negative budget": (["--budget", "-3"], ["--budget -3"]),
+    "budget in words": (["--budget", "many"], ["many"]),
+    "unknown option": (["--bugdet", "3"], ["--bugdet"]),
+    "seed out of range": (["--seed", "-1"], ["--seed -1"]),
+    "no parameters": (["--max-params", "0"], ["--max-params 0"]),
+    "time without a unit": (["--time-limit", "soon"], ["'soon'", "1h30m"]),
+    "no time": (["--time-limit", "0s"], ["'0s'"]),
+    "half a gpu too many": (["--gpus-per-trial", "1.5"], ["1.5"]),
+    "no concurrency": (["--concurrency", "0"], ["--concurrency 0"]),
+    "missing space": (["--space", "nowhere.toml"], ["nowhere.toml"]),
+    "unknown key": (["--space", "space-key.toml"], ["space-key.toml", "hihg", "did you mean 'high'"]),
+    "reversed range": (["--space", "space-range.toml"], ["space-range.toml", "learning_rate", "0.1", "below"]),
+    "layer the model lacks": (["--space", "space-layer.toml"], ["space-layer.toml", "layer 7", "0 to 2"]),
+    "broken toml": (["--space", "space-broken.toml"], ["space-broken.toml", "not valid TOML"]),
+    "missing data": (["--data", "nowhere"], ["nowhere"]),
+    "malformed row": (["--data", "malformed"], ["row 2", "1 fields"]),
+    "label out of range": (["--data", "range"], ["row 2", "'label'", "'7'", "0 = negative"]),
+    "empty split": (["--data", "empty"], ["train.tsv", "empty"]),
+    "missing column": (["--data", "column"], ["'sentence'"]),
+    "unknown model": (["--model", "nobody/nothing"], ["nobody/nothing"]),
+    "model of no known family": (["--model", "gpt"], ["'gpt2'", "bert and roberta"]),
+    "foreign output": (["--output", "no-output"], ["no-output", "another folder"]),
+    "output below a file": (["--output", "a-file/out"], ["a-file"]),
+    "tracking of no kind": (["--tracking-uri", "gopher://x"], ["gopher"]),
+    "address without a port": (["--address", "somewhere"], ["somewhere", "6379"]),
+}
+
+
+def listing(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+def complain(place, capsys, monkeypatch, arguments) -> str:
+    monkeypatch.chdir(place.folder)
+    monkeypatch.setenv("QRLORA_CACHE", str(place.cache))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    before = listing(place.folder)
+    command = place.command(*arguments)[1:]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err + said.out
+    assert listing(place.folder) == before
+    return " ".join(said.err.split())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.replace(" ", "-"))
+def test_a_clear_message_and_exit_2(case, place, capsys, monkeypatch):
+    arguments, parts = CASES[case]
+    said = complain(place, capsys, monkeypatch, arguments)
+    for part in parts:
+        assert part in said
+
+
+def test_a_tracking_server_that_does_not_answer(place, capsys, monkeypatch):
+    address = f"http://user:secret@127.0.0.1:{free_port()}"
+    said = complain(place, capsys, monkeypatch, ["--tracking-uri", address])
+    assert "no MLflow server answers" in said
+    assert "secret" not in said
+
+
+def test_a_cluster_that_does_not_answer(place, capsys, monkeypatch):
+    started = time.monotonic()
+    said = complain(place, capsys, monkeypatch, ["--address", f"127.0.0.1:{free_port()}"])
+    assert "no Ray cluster answers" in said
+    assert time.monotonic() - started < 60  # a refusal, not a retry loop
+
+
+def test_an_output_that_cannot_be_written(place, capsys, monkeypatch):
+    said = complain(place, capsys, monkeypatch, ["--output", "/proc/qrlora"])
+    assert "/proc/qrlora" in said
+    assert "cannot be written" in said
+
+
+def test_auto_without_a_network_is_found_out_in_seconds_and_said(tmp_path):
+    script = Path(sys.executable).parent / "qrlora-search"
+    environment = {**os.environ, "HF_ENDPOINT": "http://192.0.2.1", "HF_HOME": str(tmp_path / "hub")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    environment |= {"QRLORA_CACHE": str(tmp_path / "cache"), "COLUMNS": "160"}
+    result = subprocess.run(
+        [str(script), "--task", "rte", "--budget", "4", "--dry-run"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "STAND-IN DATA" in result.stdout
+    assert "all-MiniLM-L6-v2" in result.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_launcher_is_the_same_command(checkout):
+    result = subprocess.run(
+        [sys.executable, "-m", "platform.search", "--task", "nope"],
+        cwd=checkout, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "--task 'nope' is not known" in result.stderr

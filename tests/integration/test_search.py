@@ -1,0 +1,293 @@
+"""Whole searches, run as a user runs them: real Ray, real Optuna, a real MLflow database, a tiny model."""
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from qrlora_search.app.front_view import FrontView
+from qrlora_search.app.scoring import Scorer, Weights
+from qrlora_search.record.events import Record, record_url
+from qrlora_search.record.history import HEAD_ONLY, history_of
+from qrlora_search.values.packing import unpack
+from qrlora_search.values.states import TrialState
+from search_runs import Place, make_place
+
+BUDGET = 8
+FILES = ("front.json", "front.csv", "front.html", "front.png", "record.db", "plan.json")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, cache) -> Place:
+    return make_place(tmp_path_factory.mktemp("sst2"), cache, "sst2", "bert")
+
+
+@pytest.fixture(scope="module")
+def done(place):
+    """Return a finished search: what it printed and its output folder."""
+    result = place.run("--budget", str(BUDGET), "--concurrency", "2")
+    assert result.returncode == 0, result.stdout + result.stderr
+    (output,) = (place.folder / "runs").glob("sst2-*")
+    return result, output
+
+
+def load(output):
+    record = Record(record_url(output))
+    history = history_of(record.all())
+    record.close()
+    return history, FrontView.model_validate_json((output / "front.json").read_text())
+
+
+def test_the_output_is_whole_and_its_counts_agree_with_the_record(done):
+    _, output = done
+    assert all((output / name).is_file() for name in FILES)
+    history, view = load(output)
+    assert len(history.searched) == BUDGET
+    assert view.counts["finished"] + view.counts["stopped"] + view.counts["failed"] == BUDGET
+    assert view.outcome == "complete"
+    assert not view.stand_in
+    assert {one.trial for one in view.members} <= {one.number for one in history.in_state(TrialState.FINISHED)}
+    rows = list(csv.DictReader((output / "front.csv").read_text().splitlines()))
+    assert [row["kind"] for row in rows] == ["control warm-up"] + ["member"] * len(view.members)
+    assert view.plan.counts.report == {"validation": 80}
+
+
+def test_every_report_carries_the_packed_results_it_was_scored_from(done):
+    history, _ = load(done[1])
+    labels = unpack(history.labels["selection"])
+    for trial in history.searched:
+        for line in trial.reports:
+            assert np.mean(unpack(line.packed) == labels) == pytest.approx(line.score)
+            assert line.loss > 0
+            assert line.seconds > 0
+            assert line.metrics.keys() == {"accuracy"}
+
+
+def test_nothing_is_left_running_in_the_study(done):
+    history, _ = load(done[1])
+    study = optuna.load_study(study_name="search", storage=record_url(done[1]))
+    states = {one.number: one.state.name for one in study.trials}
+    names = {TrialState.FINISHED: "COMPLETE", TrialState.STOPPED: "PRUNED", TrialState.FAILED: "FAIL"}
+    assert {one.number: names[one.state] for one in history.searched} == {
+        number: state for number, state in states.items() if history.trials[number].started
+    }
+    assert "RUNNING" not in states.values()
+
+
+def test_mlflow_has_one_parent_and_one_child_a_trial(done, place):
+    from mlflow.tracking import MlflowClient
+
+    history, view = load(done[1])
+    client = MlflowClient(f"sqlite:///{place.folder}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("qr-lora sst2")
+    runs = client.search_runs([experiment.experiment_id], f"tags.`qrlora.search` = '{history.search_id}'")
+    parents = [run for run in runs if run.data.tags["qrlora.kind"] == "search"]
+    children = {run.info.run_name: run for run in runs if run.data.tags["qrlora.kind"] == "trial"}
+    assert len(parents) == 1
+    assert sorted(children) == [f"trial-{one.number:05d}" for one in history.searched]
+    assert {run.info.status for run in runs} <= {"FINISHED", "FAILED"}
+    for one in history.searched:
+        run = children[f"trial-{one.number:05d}"]
+        scores = client.get_metric_history(run.info.run_id, "score")
+        assert [(point.step, point.value) for point in scores] == [(line.epoch, line.score) for line in one.reports]
+        assert run.data.metrics["parameters"] == one.configuration.parameters
+        assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert run.data.tags["qrlora.state"] == str(one.state)
+    artifacts = {one.path for one in client.list_artifacts(parents[0].info.run_id)}
+    assert artifacts == {"front.json", "front.csv", "front.html", "front.png"}
+    assert parents[0].data.metrics["hypervolume"] == pytest.approx(view.hypervolume.value)
+
+
+def test_the_adapters_of_the_front_score_again_what_the_record_holds(done, place, monkeypatch):
+    from qrlora_search.app.planning import plan_search
+    from qrlora_search.app.request import SearchRequest, check_request
+    from qrlora_search.prepare.preparation import prepare
+    from qrlora_search.prepare.store import Store
+
+    monkeypatch.chdir(place.folder)
+    history, view = load(done[1])
+    request = SearchRequest("sst2", BUDGET, "model", "data", "space.toml", concurrency=2)
+    planned = plan_search(check_request(request))
+    assert planned.plan.hash == view.plan.hash
+
+    def never(*_: object) -> dict[str, object]:
+        pytest.fail("the warm-up is in the cache and must not be made again")
+
+    prepared = prepare(planned.plan, planned.splits, Store(place.cache), never, lambda _: None)
+    assert prepared.made == ()
+    scorer = Scorer(prepared.materials, Weights(done[1]), 0)
+    for trial in history.in_state(TrialState.FINISHED):
+        again = scorer.score(trial, "selection")
+        assert again["metrics"] == pytest.approx(trial.reports[-1].metrics, abs=1e-6)
+    names = {path.name for path in (done[1] / "front").iterdir()} if view.members else set()
+    assert names == {f"trial-{one.trial:05d}.{kind}" for one in view.members for kind in ("json", "safetensors")}
+
+
+def test_the_terminal_says_what_matters_in_plain_lines(done):
+    text = done[0].stdout
+    parts = ["Plan of the search over sst2", "warm-up epoch 1 of 1", f"/{BUDGET}]", "control: warm-up"]
+    for part in (*parts, "hypervolume", "front.json", "next:"):
+        assert part in text
+    assert "\x1b[" not in text
+    assert "Traceback" not in text + done[0].stderr
+
+
+def test_the_same_command_again_prints_the_front_and_starts_nothing(done, place):
+    before = (done[1] / "record.db").read_bytes()
+    result = place.run("--budget", str(BUDGET), "--concurrency", "2")
+    assert result.returncode == 0
+    assert "control: warm-up" in result.stdout
+    assert (done[1] / "record.db").read_bytes() == before
+
+
+def test_another_search_on_the_same_output_is_refused_with_the_difference(done, place):
+    result = place.run("--budget", "4", "--seed", "9", "--output", str(done[1]))
+    assert result.returncode == 2
+    assert "seed: 0 there, 9 asked" in result.stderr
+
+
+def test_a_larger_budget_needs_resume_and_then_extends(done, place):
+    wanted = ("--budget", str(BUDGET + 2), "--concurrency", "2")
+    refused = place.run(*wanted)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    result = place.run(*wanted, "--resume")
+    assert result.returncode == 0, result.stdout + result.stderr
+    history, view = load(done[1])
+    assert len(history.searched) == BUDGET + 2
+    assert view.plan.budget == BUDGET + 2
+
+
+def test_an_interrupt_ends_cleanly_and_resume_goes_on(place):
+    command = place.command("--budget", "40", "--output", "cut", "--concurrency", "1")
+    process = subprocess.Popen(
+        command, cwd=place.folder, env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    database = place.folder / "cut" / "record.db"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and ended(database) < 2:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, text
+    assert "--resume" in text
+    assert "Traceback" not in text
+    history, view = load(place.folder / "cut")
+    assert view.outcome == "interrupted by SIGINT"
+    finished_before = {one.number: one.score for one in history.in_state(TrialState.FINISHED)}
+    study = optuna.load_study(study_name="search", storage=record_url(place.folder / "cut"))
+    assert all(one.state.is_finished() for one in study.trials)
+    budget = str(len(history.searched) + 2)
+    refused = place.run("--budget", budget, "--output", "cut", "--concurrency", "1")
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    result = place.run("--budget", budget, "--output", "cut", "--concurrency", "1", "--resume")
+    assert result.returncode == 0, result.stdout + result.stderr
+    history, view = load(place.folder / "cut")
+    assert view.outcome == "complete"
+    assert view.counts["unfinished"] == 0
+    assert finished_before.items() <= {one.number: one.score for one in history.in_state(TrialState.FINISHED)}.items()
+
+
+def ended(database) -> int:
+    if not database.is_file():
+        return 0
+    with sqlite3.connect(database, timeout=5) as connection:
+        try:
+            return connection.execute("select count(*) from qrlora_events where kind = 'ended'").fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0
+
+
+def test_a_regression_with_roberta_a_trained_head_two_workers_and_warmed_up_bases(tmp_path, cache):
+    place = make_place(tmp_path, cache, "stsb", "roberta")
+    space = (tmp_path / "space.toml").read_text().replace("[warm_up]", "[warm_up]\nworkers = 2")
+    space += '[head]\nmodes = ["trained"]\n[bases]\nof = "warmed-up"\n[tau]\nrule = "threshold"\n'
+    (tmp_path / "space.toml").write_text(space)
+    result = place.run("--budget", "3", "--max-params", "40", "--output", "out")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 worker(s)" in result.stdout
+    history, view = load(tmp_path / "out")
+    assert [one.kind for one in view.controls] == ["warm-up", "head-only"]
+    assert view.controls[1].head_parameters == view.plan.encoder.head_parameters
+    assert history.trials[HEAD_ONLY].state is TrialState.FINISHED
+    assert all(one.configuration.parameters <= 40 for one in history.searched)
+    assert all(member.head_parameters > 0 for member in view.members)
+    assert view.controls[0].selection.metrics.keys() == {"pearson", "spearman"}
+
+
+@pytest.fixture
+def mlflow_server(tmp_path):
+    """Yield the address of a real MLflow server on loopback, started by our own `ui` command."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = Path(sys.executable).parent / "qrlora-search"
+    command = [str(script), "ui", "--port", str(port), "--tracking-uri", f"sqlite:///{tmp_path}/server.db"]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                break
+        except OSError:
+            time.sleep(0.3)
+    yield address
+    os.killpg(server.pid, signal.SIGINT)
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(20)
+
+
+def test_mnli_shows_matched_and_mismatched_and_a_tracking_server_gets_the_front(tmp_path, cache, mlflow_server):
+    from mlflow.tracking import MlflowClient
+
+    place = make_place(tmp_path, cache, "mnli", "bert")
+    result = place.run("--budget", "2", "--output", "out", "--tracking-uri", mlflow_server)
+    assert result.returncode == 0, result.stdout + result.stderr
+    client = MlflowClient(mlflow_server)
+    runs = client.search_runs([client.get_experiment_by_name("qr-lora mnli").experiment_id])
+    (parent,) = (run for run in runs if run.data.tags["qrlora.kind"] == "search")
+    assert len(runs) == 3
+    assert "front.html" in {one.path for one in client.list_artifacts(parent.info.run_id)}
+    _, view = load(tmp_path / "out")
+    assert [one.split for one in view.controls[0].report] == ["validation_matched", "validation_mismatched"]
+    assert re.search(r"validation_mismatched", result.stdout)
+
+
+def test_a_dry_run_shows_plan_and_cost_and_writes_nothing(place):
+    before = {path for path in place.folder.rglob("*") if "runs" not in path.parts}
+    result = place.run("--budget", "5", "--seed", "3", "--dry-run", "--output", "dry")
+    assert result.returncode == 0
+    for part in ("Plan of the search", "trials: 5, at most 15 epochs", "dry run"):
+        assert part in result.stdout
+    assert {path for path in place.folder.rglob("*") if "runs" not in path.parts} == before
+
+
+def test_front_json_is_versioned_plain_data(done):
+    content = json.loads((done[1] / "front.json").read_text())
+    assert content["version"] == 1
+    assert content["plan"]["model"]["kind"] == "folder"
+    assert content["hypervolume"]["split"] == "selection"
+    assert content["hypervolume"]["reference_parameters"] == content["plan"]["encoder"]["parameters"]
