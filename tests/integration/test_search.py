@@ -234,6 +234,41 @@ def test_a_regression_with_roberta_a_trained_head_two_workers_and_warmed_up_base
 
 
 @pytest.fixture
+def cluster(tmp_path):
+    """Yield the address of a Ray head of its own on loopback, ended by its process group."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ray = Path(sys.executable).parent / "ray"
+    command = [str(ray), "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
+    command += ["--num-cpus", "2", "--include-dashboard", "false"]
+    with (tmp_path / "ray.log").open("w") as log:
+        head = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and "Ray runtime started" not in (tmp_path / "ray.log").read_text():
+        time.sleep(0.3)
+    yield f"127.0.0.1:{port}"
+    os.killpg(head.pid, signal.SIGTERM)
+    try:
+        head.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait(30)
+
+
+def test_an_existing_cluster_runs_the_trials_and_a_time_limit_ends_them(place, cluster):
+    result = place.run(
+        "--budget", "500", "--address", cluster, "--concurrency", "2", "--output", "far", "--time-limit", "40s"
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"joining the cluster at {cluster}" in result.stdout
+    history, view = load(place.folder / "far")
+    assert view.outcome == "time limit"
+    assert 0 < len(history.in_state(TrialState.FINISHED)) < 500
+    assert "--resume" in result.stdout
+
+
+@pytest.fixture
 def mlflow_server(tmp_path):
     """Yield the address of a real MLflow server on loopback, started by our own `ui` command."""
     with socket.socket() as probe:

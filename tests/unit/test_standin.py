@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -29,7 +30,16 @@ MEAN_WORDS = {
     "stsb": {"sentence1": (8, 12), "sentence2": (8, 12)},
 }
 SHARE_OF_LABEL_1 = {"mrpc": 0.68, "sst2": 0.5, "cola": 0.7, "qnli": 0.5, "qqp": 0.37, "rte": 0.5, "mnli": 1 / 3}
-SHA256 = {}
+SHA256 = {
+    "mnli": "6ab157387ca46186546899a9236198062812f911a30bbbac61acd196a50fd77f",
+    "mrpc": "ba3c5516ae867b6e57af6ed80b4a4b6083f03436abb86c1329b4d8f22c53c436",
+    "sst2": "f5865004e3e06a693c994ed1979208e32993dbbdccd7eb4617d425691adcb2e8",
+    "cola": "ac03ad6796a306a0b3dcb6cc722b65253b896fa326bf8934b4595899b5f65900",
+    "qnli": "18bae593ba8a7224f722186f5498fdbfb465786d1624ed5da4232e8cfb48d8f1",
+    "qqp": "0eb8083d4b1fdf9e957b553302e6bc12ad678dbc014485c2ce22b03dd0eacabb",
+    "rte": "11a24a3a097bd534b49bb71d205904f4c97a3c5a5d1a47103fa11475b88a784a",
+    "stsb": "7ee9fc1630d48da3cca57cf03f633882257f37f4a197c8bd10ecd44a6ebb8c00",
+}
 
 
 @pytest.fixture(scope="module", params=standin.TASKS)
@@ -37,9 +47,14 @@ def task(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@cache
+def default_data(task: str) -> dict[str, pd.DataFrame]:
+    return standin.generate(task)
+
+
 @pytest.fixture(scope="module")
 def splits(task: str) -> dict[str, pd.DataFrame]:
-    return standin.generate(task)
+    return default_data(task)
 
 
 def texts(frame: pd.DataFrame) -> list[str]:
@@ -81,7 +96,7 @@ def test_labels_are_the_hub_s(task: str, splits: dict[str, pd.DataFrame]) -> Non
 
 @pytest.mark.parametrize("task", sorted(SHARE_OF_LABEL_1))
 def test_classes_are_balanced_like_the_real_tasks(task: str) -> None:
-    for frame in standin.generate(task).values():
+    for frame in default_data(task).values():
         assert (frame["label"] == 1).mean() == pytest.approx(SHARE_OF_LABEL_1[task], abs=0.06)
 
 
@@ -123,7 +138,7 @@ def test_chance_is_zero_for_correlations_and_the_majority_otherwise(task: str, s
 
 
 def test_mismatched_rows_are_about_other_topics() -> None:
-    splits = standin.generate("mnli")
+    splits = default_data("mnli")
     found = {name: " ".join(texts(frame)) for name, frame in splits.items()}
     for word, inside in {"skipper": False, "curator": False, "senator": True, "goalkeeper": True}.items():
         assert (word in found["train"]) is inside

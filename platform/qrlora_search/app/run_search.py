@@ -54,7 +54,9 @@ def _show_cost(console: Console, planned: Planned) -> None:
 
 
 def _run(planned: Planned, console: Console, resumed: bool) -> int:
-    from qrlora_search.adapters.ray_engine.cluster import ray_running
+    from qrlora_search.adapters.ray_engine.cluster import ray_running, set_environment
+
+    set_environment(planned.plan.address)
     from qrlora_search.adapters.ray_engine.engine import RayEngine
     from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
 

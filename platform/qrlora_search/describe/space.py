@@ -1,5 +1,6 @@
 """The search space, read from TOML and checked when read."""
 
+import json
 import math
 import re
 import tomllib
@@ -194,7 +195,7 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _validate(file: Path, table: dict[str, Any]) -> SearchSpace:
     try:
-        return SearchSpace.model_validate(table)
+        return SearchSpace.model_validate_json(json.dumps(table, default=str), strict=True)
     except ValidationError as error:
         raise UserError(f"{file}: " + "; ".join(_problems(error))) from None
 

@@ -40,7 +40,7 @@ def build_classifier(config: dict[str, Any], weights: dict[str, NDArray[np.float
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     settings = AutoConfig.for_model(**{**config, "num_labels": outputs})
-    model: nn.Module = AutoModelForSequenceClassification.from_config(settings)  # type: ignore[no-untyped-call]
+    model: nn.Module = AutoModelForSequenceClassification.from_config(settings)
     family = str(config["model_type"])
     known = model.state_dict()
     found = {}

@@ -6,6 +6,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from qrlora_search.values.errors import UserError
 
@@ -47,11 +48,24 @@ def check_address(address: str) -> None:
         ) from None
 
 
+def _token_at_hand() -> bool:
+    """Returns whether a token for Ray's authentication is given or lies where Ray keeps it."""
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return given or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def set_environment(address: str | None) -> None:
+    """Sets what Ray reads from the environment when it is imported, where the user has not set it."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    if address is not None and _token_at_hand():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray does so by itself only for clusters that it finds itself
+
+
 @contextmanager
 def ray_running(address: str | None, cpus: int) -> Iterator[None]:
     """Holds a connection to a cluster, or a cluster of this process on this machine with so many CPUs."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    set_environment(address)
     import ray
 
     with warnings.catch_warnings():
@@ -69,7 +83,10 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
                 ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"--address {address!r}: Ray cannot start or connect: {first}; check the cluster") from None
+            raise UserError(
+                f"--address {address!r}: Ray cannot start or connect: {first}; check the cluster, "
+                "and where it asks for a token, that RAY_AUTH_TOKEN or ~/.ray/auth_token holds it"
+            ) from None
     try:
         yield
     finally:

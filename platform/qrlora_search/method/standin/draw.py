@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Sequence
 from typing import TypeVar
@@ -19,6 +20,7 @@ class Draw:
     """A source of choices built on `random.Random.random` alone.
 
     Python promises that `random()` repeats for a seed; it promises nothing of the kind for `choice` or `shuffle`.
+    Sums are `math.fsum`, since Python 3.12 changed how `sum` rounds.
     The words of the key are hashed, so that neighbouring seeds and tasks have unrelated streams.
     """
 
@@ -40,7 +42,7 @@ class Draw:
 
     def weighted(self, weights: dict[T, float]) -> T:
         """One of the keys, with probability in proportion to its weight."""
-        point = self._random.random() * sum(weights.values())
+        point = self._random.random() * math.fsum(weights.values())
         for item, weight in weights.items():
             point -= weight
             if point < 0:
@@ -61,4 +63,4 @@ class Draw:
 
     def spread(self) -> float:
         """A number with mean 0 and standard deviation 1: twelve uniform ones summed, less 6."""
-        return sum(self._random.random() for _ in range(12)) - 6.0
+        return math.fsum(self._random.random() for _ in range(12)) - 6.0

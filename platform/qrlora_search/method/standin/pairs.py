@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from qrlora_search.method.standin import topics
 from qrlora_search.method.standin.draw import Draw, listed
 from qrlora_search.method.standin.events import CORE, DETAILS, Event, Slot, clause, draw_event, draw_manner, sentence
@@ -52,7 +54,8 @@ def similarity_row(draw: Draw) -> Row:
     if second is first:
         for slot in draw.sample(told, draw.below(len(told) + 1)):
             second = second.changed(slot, draw)
-    near = sum(WORTH[slot] * _nearness(first, second, slot) for slot in told) / sum(WORTH[slot] for slot in told)
+    agreed = math.fsum(WORTH[slot] * _nearness(first, second, slot) for slot in told)
+    near = agreed / math.fsum(WORTH[slot] for slot in told)
     score = min(5.0, max(0.0, 5 * near + SCATTER * draw.spread()))
     texts = [sentence(clause(event, details, draw, draw_manner(draw))) for event in (first, second)]
     return {"sentence1": texts[0], "sentence2": texts[1], "label": round(score * 5) / 5}
