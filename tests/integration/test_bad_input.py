@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from qrlora_search.app.cli import main
 from search_runs import make_place
@@ -33,6 +36,8 @@ def place(tmp_path_factory):
         (folder / name / "sst2" / "validation.tsv").write_text("sentence\tlabel\nfine\t1\n")
     (folder / "gpt").mkdir()
     (folder / "gpt" / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    shutil.copytree(folder / "model", folder / "hollow")
+    save_file({"x": np.zeros(1, np.float32)}, folder / "hollow" / "model.safetensors")
     (folder / "no-output").mkdir()
     (folder / "no-output" / "letter.txt").write_text("mine")
     (folder / "a-file").write_text("mine")
@@ -69,6 +74,7 @@ CASES = {
     "missing column": (["--data", "column"], ["'sentence'"]),
     "unknown model": (["--model", "nobody/nothing"], ["nobody/nothing"]),
     "model of no known family": (["--model", "gpt"], ["'gpt2'", "bert and roberta"]),
+    "model without projections": (["--model", "hollow"], ["attention.self.query", "bert and roberta"]),
     "foreign output": (["--output", "no-output"], ["no-output", "another folder"]),
     "output below a file": (["--output", "a-file/out"], ["a-file"]),
     "tracking of no kind": (["--tracking-uri", "gopher://x"], ["gopher"]),

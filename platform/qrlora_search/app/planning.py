@@ -8,7 +8,7 @@ from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.request import RUNS, Checked
 from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
 from qrlora_search.describe.proposals import check_depth
-from qrlora_search.method.families import encoder_shape, read_config
+from qrlora_search.method.families import check_weights, encoder_shape, read_config
 from qrlora_search.method.sources import find_data, find_model, go_offline
 from qrlora_search.method.splits import Splits, split_rows
 from qrlora_search.values.errors import UserError
@@ -40,6 +40,7 @@ def plan_search(checked: Checked) -> Planned:
     rows = find_data(_asked_again(request.data, kept.data if kept else None), checked.task)
     go_offline()
     config = read_config(Path(model.path))
+    check_weights(Path(model.path), config)
     shape = encoder_shape(config, checked.task.outputs)
     where = request.space or f"{checked.task.name}.toml"
     check_depth(checked.space, shape.layers, where)

@@ -55,6 +55,26 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def check_weights(folder: Path, config: dict[str, Any]) -> None:
+    """Raises UserError where the weights lack an attention projection, or cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    file, family = folder / "model.safetensors", str(config["model_type"])
+    try:
+        with safe_open(file, "numpy") as weights:
+            names = set(weights.keys())
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read: {error}; save the model again") from None
+    for layer in range(int(config["num_hidden_layers"])):
+        for matrix in MATRICES:
+            name = projection_name(family, layer, matrix) + ".weight"
+            if not {name, name.removeprefix(f"{family}.")} & names:
+                raise UserError(
+                    f"{file} lacks {name}: its attention projections are of no known kind; "
+                    f"use a model of the families {' and '.join(FAMILIES)}"
+                )
+
+
 def encoder_shape(config: dict[str, Any], outputs: int) -> EncoderShape:
     """Returns the encoder in numbers; counts are exact and need no weights.
 

@@ -13,6 +13,7 @@ from ray.util.queue import Empty, Queue
 
 from qrlora_search.method.fine_tuning import Share, WarmUpJob, build_classifier, export_state, fine_tune
 from qrlora_search.prepare.preparation import State, Told
+from qrlora_search.values.errors import UserError
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -53,7 +54,7 @@ class RayWarmUp:
         self.threads, self.use_gpu = threads, use_gpu
 
     def __call__(self, job: WarmUpJob, told: Told) -> State:
-        """Returns the warmed-up weights. Raises RuntimeError where Ray Train gives up."""
+        """Returns the warmed-up weights. Raises UserError with the cause where Ray Train gives up."""
         mail = Queue(actor_options={"num_cpus": 0})
         with tempfile.TemporaryDirectory(prefix="qrlora-train-", ignore_cleanup_errors=True) as folder:
             trainer = TorchTrainer(
@@ -97,5 +98,7 @@ def _follow(trainer: TorchTrainer, mail: Queue, told: Told) -> State:
     fitting.join()
     mail.shutdown()
     if state is None:
-        raise RuntimeError(f"the warm-up gave no weights: {failure[0] if failure else 'its worker ended early'}")
+        lines = str(failure[0]).strip().splitlines() if failure else []
+        cause = lines[-1] if lines else "its worker ended early"
+        raise UserError(f"the warm-up failed: {cause}; where memory ran out, lower [warm_up] batch_size in the space")
     return state
