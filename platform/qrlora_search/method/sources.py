@@ -143,12 +143,15 @@ def _hub_data(task: Task) -> dict[str, pd.DataFrame] | None:
         if not _datasets_cache().is_dir():
             return None
         go_offline()
-    from datasets import load_dataset
+    import datasets
+
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
 
     from qrlora_search.method.files import check_rows
 
     try:
-        data = load_dataset(HUB_DATA, task.name)
+        data = datasets.load_dataset(HUB_DATA, task.name)
     except (OSError, ValueError, RuntimeError):
         return None
     return {
