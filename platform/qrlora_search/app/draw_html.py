@@ -3,7 +3,7 @@
 import html
 
 from qrlora_search.app.front_view import FrontView, MemberView, ScoreView
-from qrlora_search.app.plot_data import FrontPlot, plot_data
+from qrlora_search.app.plot_data import CONTROL_X, TICKS, FrontPlot, plot_data
 
 _SYMBOLS = {
     "finished": "circle-open",
@@ -40,19 +40,26 @@ def _plot(plot: FrontPlot) -> str:
     below = [y - low for y, low in zip(plot.members_y, plot.members_low, strict=True)]
     above = [high - y for y, high in zip(plot.members_y, plot.members_high, strict=True)]
     figure.add_scatter(
-        x=plot.members_x, y=plot.members_y, mode="markers+lines", name="front, selection split",
+        x=plot.members_x, y=plot.members_y, mode="markers+lines",
+        name=f"front ({len(plot.members_x)}), selection split",
         line={"shape": "hv", "color": "#111"}, marker={"size": 10, "color": "#111"}, text=plot.members_words,
         error_y={"type": "data", "array": above, "arrayminus": below, "symmetric": False, "thickness": 1},
     )  # fmt: skip
     marker = {"symbol": "diamond-open", "size": 10, "color": "#0072b2"}
     figure.add_scatter(
-        x=plot.members_x, y=plot.members_report, mode="markers", name="front, report split", marker=marker,
-        text=plot.members_words,
+        x=[CONTROL_X, *plot.members_x], y=[plot.control_report, *plot.members_report], mode="markers",
+        name="control and front, report split", marker=marker, text=[plot.control_label, *plot.members_words],
     )  # fmt: skip
-    figure.add_hline(y=plot.control, line_dash="dot", annotation_text=plot.control_label)
-    figure.update_xaxes(type="log", title=plot.x_label)
+    figure.add_scatter(
+        x=[CONTROL_X], y=[plot.control], mode="markers", name=plot.control_label,
+        marker={"symbol": "square", "size": 10, "color": "#111"},
+    )  # fmt: skip
+    figure.add_hline(y=plot.control, line={"dash": "dot", "color": "#888", "width": 1})
+    figure.update_xaxes(type="log", title=plot.x_label, tickvals=list(TICKS), ticktext=list(TICKS.values()), ticks="")
     figure.update_yaxes(title=plot.y_label)
-    figure.update_layout(template="simple_white", height=560, title=plot.title, margin={"t": 60})
+    figure.update_layout(
+        template="simple_white", height=560, title=plot.title, margin={"t": 60}, legend={"y": -0.2, "orientation": "h"}
+    )
     inside: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
     return inside + f"<p>{html.escape(plot.footer)}</p>"
 

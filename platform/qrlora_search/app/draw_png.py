@@ -4,9 +4,7 @@ import io
 import textwrap
 
 from qrlora_search.app.front_view import FrontView
-from qrlora_search.app.plot_data import MARKS, FrontPlot, plot_data
-
-CONTROL_X = 1.0
+from qrlora_search.app.plot_data import CONTROL_X, MARKS, TICKS, FrontPlot, plot_data
 
 
 def front_png(view: FrontView) -> bytes:
@@ -43,11 +41,12 @@ def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noq
         axes.step(
             [CONTROL_X, *plot.members_x], [plot.control, *plot.members_y], where="post", color="black", linewidth=1
         )
-        shown = [(x, y) for x, y in zip(plot.members_x, plot.members_report, strict=True) if y is not None]
-        if shown:
-            xs, ys = zip(*shown, strict=True)
-            axes.plot(xs, ys, "D", color="tab:blue", markerfacecolor="none", label="front, report split", zorder=4)
-    axes.set_xticks([CONTROL_X, 10, 100, 1000, 10000], ["0 //", "10", "100", "1,000", "10,000"])
+    reported = zip([CONTROL_X, *plot.members_x], [plot.control_report, *plot.members_report], strict=True)
+    shown = [(x, y) for x, y in reported if y is not None]
+    if shown:
+        label = "control and front, report split"
+        axes.plot(*zip(*shown, strict=True), "D", color="tab:blue", markerfacecolor="none", label=label, zorder=4)
+    axes.set_xticks(list(TICKS), list(TICKS.values()))
     axes.minorticks_off()
     widest = max([100, *plot.members_x, *(x for cloud in plot.clouds for x in cloud.x)])
     axes.set_xlim(0.75, widest * 1.5)

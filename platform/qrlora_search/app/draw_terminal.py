@@ -3,10 +3,7 @@
 from rich.table import Table
 
 from qrlora_search.app.front_view import FrontView, MemberView, ScoreView
-from qrlora_search.app.plot_data import MARKS, FrontPlot, plot_data
-
-TICKS = [1, 10, 100, 1000, 10_000, 100_000]
-LABELS = ["0 //", "10", "100", "1,000", "10,000", "100,000"]
+from qrlora_search.app.plot_data import CONTROL_X, MARKS, TICKS, FrontPlot, plot_data
 
 
 def front_in_characters(view: FrontView, width: int, height: int = 18) -> str:
@@ -24,11 +21,11 @@ def draw(plot: FrontPlot, width: int, height: int) -> str:
     plotext.xscale("log")
     widest = max([10, *plot.members_x, *(x for cloud in plot.clouds for x in cloud.x)])
     shown = [tick for tick in TICKS if tick <= widest * 2]
-    plotext.xticks(shown, LABELS[: len(shown)])
+    plotext.xticks(shown, [TICKS[tick] for tick in shown])
     for cloud in plot.clouds:
         mark = {"o": ".", "x": "x", "+": "+", ".": "?"}[MARKS[cloud.state.split()[0]]]
         plotext.scatter(cloud.x, cloud.y, marker=mark, label=f"{mark} {cloud.state}")
-    plotext.scatter([1], [plot.control], marker="C", label="C control")
+    plotext.scatter([CONTROL_X], [plot.control], marker="C", label="C control")
     if plot.members_x:
         plotext.scatter(plot.members_x, plot.members_y, marker="O", label=f"O front ({len(plot.members_x)})")
     plotext.title(plot.title)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from qrlora_search.app.front_view import FrontView
 
+CONTROL_X = 1.0
+"""Where the control, of 0 parameters, stands on a log axis: left of everything, behind a broken axis."""
+TICKS = {CONTROL_X: "0 //", 10.0: "10", 100.0: "100", 1000.0: "1,000", 10_000.0: "10,000", 100_000.0: "100,000"}
 MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": "."}
 
 
@@ -25,6 +28,7 @@ class FrontPlot:
     x_label: str
     y_label: str
     control: float
+    control_report: float | None
     control_label: str
     clouds: list[Cloud]
     members_x: list[int]
@@ -56,6 +60,7 @@ def plot_data(view: FrontView) -> FrontPlot:
         x_label="adapter parameters (log scale)",
         y_label=f"{view.objective} on the selection split, n = {control.selection.n}",
         control=control.selection.score,
+        control_report=control.report[0].score if control.report else None,
         control_label=f"control ({control.kind}), 0 adapter parameters: {control.selection.score:.3f}",
         clouds=clouds,
         members_x=[one.parameters for one in members],

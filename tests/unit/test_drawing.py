@@ -1,0 +1,143 @@
+"""Front views and what is drawn from them: the data object is looked at, and every drawing is made."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from qrlora_search.app.console import make_console, show_front, show_plan
+from qrlora_search.app.draw_html import front_html
+from qrlora_search.app.draw_png import front_png
+from qrlora_search.app.draw_terminal import closing_lines, front_in_characters
+from qrlora_search.app.front_view import FrontView, build_front_view, members_of
+from qrlora_search.app.plot_data import plot_data
+from qrlora_search.app.report_files import front_csv
+from qrlora_search.describe.configuration import AdaptedMatrix, Configuration
+from qrlora_search.describe.plan import Source
+from qrlora_search.describe.protocols import Event
+from qrlora_search.record.history import HEAD_ONLY, History, history_of
+from qrlora_search.values.fronts import hypervolume
+from qrlora_search.values.packing import pack
+from test_loop import plan
+
+N = 200
+LABELS = np.random.default_rng(0).integers(0, 2, N)
+SCORES = {0: (4, 0.80), 1: (10, 0.90), 2: (10, 0.70), 3: (30, 0.85), 4: (60, 0.95)}
+
+
+def guesses(share: float) -> str:
+    wrong = np.arange(N) >= round(share * N)
+    return pack(np.where(wrong, 1 - LABELS, LABELS))
+
+
+def scored(number, split, share):
+    return number, "scored", {"split": split, "metrics": {"accuracy": share}, "packed": guesses(share), "loss": 0.5}
+
+
+def make_history(kind="folder", control=0.75, head_only=None) -> History:
+    source = Source(kind=kind, asked="auto", name="somewhere")
+    the_plan = plan(5).model_copy(update={"data": source})
+    events = [
+        (None, "opened", {"plan": the_plan.model_dump(mode="json"), "search_id": "s", "at": "now"}),
+        (
+            None,
+            "prepared",
+            {"made": [], "labels": {"selection": pack(LABELS), "validation": pack(LABELS)}, "seconds": 1},
+        ),
+        scored(None, "selection", control),
+        scored(None, "validation", control),
+    ]
+    trials = dict(SCORES) | ({HEAD_ONLY: (0, head_only)} if head_only else {})
+    for number, (count, share) in trials.items():
+        ranks = (AdaptedMatrix(2, "q", count),) if count else ()
+        configuration = Configuration(ranks, 0.01, 32, 1, "frozen", 0.0, 0.0).to_json()
+        report = {"epoch": 1, "score": share, "loss": 0.4, "seconds": 1.0, "packed": guesses(share)}
+        events += [
+            (number, "proposed", {"proposal": {"tau": 0.5}, "configuration": configuration}),
+            (number, "started", {}),
+            (number, "report", {**report, "metrics": {"accuracy": share}}),
+            (number, "ended", {"state": "stopped" if number == 2 else "finished", "reason": "because"}),
+            scored(number, "validation", share - 0.05),
+        ]
+        if number == HEAD_ONLY:
+            events.append(scored(number, "selection", share))
+    return history_of(Event(at, *one) for at, one in enumerate(events, start=1))
+
+
+@pytest.fixture
+def view() -> FrontView:
+    return build_front_view(make_history(), "complete", 12.0)
+
+
+def test_the_front_is_of_finished_trials_that_beat_the_control(view):
+    assert [one.trial for one in view.members] == [0, 1, 4]
+    assert members_of(make_history(control=0.93)) == [4]
+    assert members_of(make_history(control=0.99)) == []
+    history = make_history()
+    assert view.hypervolume.value == pytest.approx(hypervolume(history.finished(), 0.75, 10_000))
+
+
+def test_differences_are_paired_and_against_the_better_control(view):
+    (difference,) = view.members[-1].against_control
+    assert difference.difference == pytest.approx(0.90 - 0.75)
+    assert difference.told_apart
+    other = build_front_view(make_history(head_only=0.88), "complete", 1.0)
+    assert other.better_control.kind == "head-only"
+    assert [one.trial for one in other.members] == [1, 4]
+    assert other.members[0].against_control[0].difference == pytest.approx(0.85 - 0.83)
+
+
+def test_the_plot_shows_what_the_view_holds(view):
+    plot = plot_data(view)
+    assert plot.members_x == [4, 10, 60]
+    assert plot.members_y == [0.80, 0.90, 0.95]
+    assert plot.members_report == pytest.approx([0.75, 0.85, 0.90])
+    assert plot.control == plot.control_report == 0.75
+    assert [cloud.state for cloud in plot.clouds] == ["finished (4)", "stopped (1)"]
+    assert all(low < y < high for low, y, high in zip(plot.members_low, plot.members_y, plot.members_high, strict=True))
+    for part in (f"n = {N}", "selection split", "accuracy"):
+        assert part in plot.y_label
+
+
+@pytest.mark.parametrize("control", [0.75, 0.99], ids=["members", "control-alone"])
+def test_every_drawing_is_made(control):
+    view = build_front_view(make_history(control=control), "complete", 1.0)
+    assert front_png(view).startswith(b"\x89PNG")
+    page = front_html(view)
+    assert "<script src=" not in page  # one file, no network
+    assert page.count("<tr>") == 2 + len(view.members)
+    text = front_in_characters(view, 100)
+    assert "C control" in text
+    assert max(map(len, text.splitlines())) <= 110
+    rows = list(csv.DictReader(io.StringIO(front_csv(view))))
+    assert [row["parameters"] for row in rows] == ["0", *(str(one.parameters) for one in view.members)]
+    if not view.members:
+        assert any("the front is the control alone" in line for line in closing_lines(view))
+
+
+def test_members_that_are_not_told_apart_are_said_so():
+    history = make_history(control=0.75)
+    for number in SCORES:
+        history.scored[number, "validation"] = history.scored[None, "validation"]
+    view = build_front_view(history, "complete", 1.0)
+    assert not any(one.told_apart for member in view.members for one in member.against_control)
+    assert any("not told apart" in line for line in closing_lines(view))
+
+
+def test_generated_data_is_called_a_stand_in_everywhere(capsys):
+    view = build_front_view(make_history(kind="stand-in"), "complete", 1.0)
+    assert "STAND-IN" in plot_data(view).title
+    assert "STAND-IN" in front_html(view)
+    assert "stand-in" in front_csv(view)
+    assert view.stand_in
+    console = make_console()
+    show_plan(console, view.plan)
+    show_front(console, view, "out")
+    said = capsys.readouterr().out
+    assert said.count("STAND-IN") >= 4
+    assert "\x1b[" not in said
+
+
+def test_a_view_survives_its_json(view):
+    assert FrontView.model_validate_json(view.model_dump_json()) == view
