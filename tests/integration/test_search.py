@@ -178,13 +178,19 @@ def test_a_larger_budget_needs_resume_and_then_extends(done, place):
 def test_an_interrupt_ends_cleanly_and_resume_goes_on(place):
     command = place.command("--budget", "40", "--output", "cut", "--concurrency", "1")
     process = subprocess.Popen(
-        command, cwd=place.folder, env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=place.folder,
+        env=place.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     database = place.folder / "cut" / "record.db"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and ended(database) < 2:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 130, text
     assert "--resume" in text

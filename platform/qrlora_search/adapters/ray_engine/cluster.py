@@ -87,6 +87,7 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
                 f"--address {address!r}: Ray cannot start or connect: {first}; check the cluster, "
                 "and where it asks for a token, that RAY_AUTH_TOKEN or ~/.ray/auth_token holds it"
             ) from None
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failed trial's reason is in the record, once
     try:
         yield
     finally:
