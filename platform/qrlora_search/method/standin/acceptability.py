@@ -165,16 +165,6 @@ def _embedded(sound: bool, draw: Draw) -> str:
     return f"{asks} {word} {f'{person} {past}' if sound else f'did {person} {base}'}{thing}."
 
 
-def _relative(sound: bool, draw: Draw) -> str:
-    """The verb agrees with its subject across a relative clause."""
-    many = draw.chance(0.5)
-    thing, person, verb = draw.pick(THINGS), draw.pick(PEOPLE), draw.pick(TRANSITIVE).split("/")[0]
-    people = draw.pick((f"the {person}", f"the {_plural(person)}"))
-    link = draw.pick((f"that {people} {verb}", f"which {people} {verb} {draw.pick(PLACES)}"))
-    be = draw.pick(("are", "were") if many == sound else ("is", "was"))
-    return f"The {_plural(thing) if many else thing} {link} {be} {draw.pick(STATES)}."
-
-
 def _passive(sound: bool, draw: Draw) -> str:
     """Only a verb with an object has a passive."""
     person, thing = draw.pick(PEOPLE), draw.pick(THINGS)
@@ -193,7 +183,6 @@ PATTERNS: tuple[Callable[[bool, Draw], str], ...] = (
     _polarity,
     _comparison,
     _embedded,
-    _relative,
     _passive,
 )
 

@@ -8,8 +8,8 @@ from qrlora_search.method.standin.draw import Draw, listed
 from qrlora_search.method.standin.rows import Row
 
 DUPLICATE = 0.37
-COMPARING = 0.5
-"""The share of questions that compare two things: there the order counts, which is the harder half."""
+COMPARING = 0.3
+"""The share of questions that compare two things: there the order counts, which is harder."""
 
 
 @dataclass(frozen=True)
