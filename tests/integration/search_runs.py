@@ -1,6 +1,8 @@
 """Running the command as a user does, in a folder of its own, on a tiny model and a few generated rows."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -64,3 +66,20 @@ def make_place(folder: Path, cache: Path, task: str, family: str, rows: int = 16
         part.to_csv(folder / "data" / task / f"{name}.tsv", sep="\t", index=False, quoting=3)
     (folder / "space.toml").write_text(SPACE, encoding="utf-8")
     return Place(folder, cache, task)
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def end_group(leader: subprocess.Popen[str], gently: signal.Signals) -> None:
+    """End a process that leads a group, with all it started: by a signal, and after half a minute by force."""
+    os.killpg(leader.pid, gently)
+    try:
+        leader.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(leader.pid, signal.SIGKILL)
+        leader.wait(30)

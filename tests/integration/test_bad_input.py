@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from qrlora_search.app.cli import main
-from search_runs import make_place
+from search_runs import free_port, make_place
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,6 @@ def place(tmp_path_factory):
     (folder / "no-output" / "letter.txt").write_text("mine")
     (folder / "a-file").write_text("mine")
     return place
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 CASES = {

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import HEAD_ONLY, history_of
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
-from search_runs import Place, make_place
+from search_runs import Place, end_group, free_port, make_place
 
 BUDGET = 8
 FILES = ("front.json", "front.csv", "front.html", "front.png", "record.db", "plan.json")
@@ -242,9 +241,7 @@ def test_a_regression_with_roberta_a_trained_head_two_workers_and_warmed_up_base
 @pytest.fixture
 def cluster(tmp_path):
     """Yield the address of a Ray head of its own on loopback, ended by its process group."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ray = Path(sys.executable).parent / "ray"
     command = [str(ray), "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
     command += ["--num-cpus", "2", "--include-dashboard", "false"]
@@ -254,12 +251,7 @@ def cluster(tmp_path):
     while time.monotonic() < deadline and "Ray runtime started" not in (tmp_path / "ray.log").read_text():
         time.sleep(0.3)
     yield f"127.0.0.1:{port}"
-    os.killpg(head.pid, signal.SIGTERM)
-    try:
-        head.wait(30)
-    except subprocess.TimeoutExpired:
-        os.killpg(head.pid, signal.SIGKILL)
-        head.wait(30)
+    end_group(head, signal.SIGTERM)
 
 
 def test_an_existing_cluster_runs_the_trials_and_a_time_limit_ends_them(place, cluster):
@@ -277,9 +269,7 @@ def test_an_existing_cluster_runs_the_trials_and_a_time_limit_ends_them(place, c
 @pytest.fixture
 def mlflow_server(tmp_path):
     """Yield the address of a real MLflow server on loopback, started by our own `ui` command."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     script = Path(sys.executable).parent / "qrlora-search"
     command = [str(script), "ui", "--port", str(port), "--tracking-uri", f"sqlite:///{tmp_path}/server.db"]
     with (tmp_path / "server.log").open("w") as log:
@@ -293,12 +283,7 @@ def mlflow_server(tmp_path):
         except OSError:
             time.sleep(0.3)
     yield address
-    os.killpg(server.pid, signal.SIGINT)
-    try:
-        server.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait(20)
+    end_group(server, signal.SIGINT)
 
 
 def test_mnli_shows_matched_and_mismatched_and_a_tracking_server_gets_the_front(tmp_path, cache, mlflow_server):
