@@ -41,7 +41,7 @@ class TokenSet:
         Padding points at the example's own first token, whatever it is: it is masked.
         """
         starts, lengths = self.starts_N1[examples_B], self.lengths_N[examples_B]
-        steps = np.arange(lengths.max())
+        steps = np.arange(int(np.max(lengths)))
         mask = steps[None, :] < lengths[:, None]
         places = starts[:, None] + np.where(mask, steps[None, :], 0)
         return places, None if mask.all() else mask
