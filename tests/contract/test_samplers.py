@@ -13,7 +13,21 @@ from qrlora_search.values.states import TrialState
 SPACE = SearchSpace.model_validate({"layers": {"lists": [[0, 2]]}, "training": {"batch_sizes": [16, 32]}})
 
 
-def make(folder, name, seed=0):
+@pytest.fixture
+def make():
+    """Yield a maker of samplers that are closed when the test ends."""
+    made = []
+
+    def maker(folder, name, seed=0):
+        made.append(new_sampler(folder, name, seed))
+        return made[-1]
+
+    yield maker
+    for sampler in made:
+        sampler.close()
+
+
+def new_sampler(folder, name, seed):
     choice = SamplerChoice(name=name, random_first=4)
     return OptunaSampler(f"sqlite:///{folder / 'record.db'}", "search", dimensions(SPACE, 6), choice, seed)
 
@@ -33,7 +47,7 @@ def drive(sampler, count):
     return proposals
 
 
-def test_proposals_are_in_the_space_and_every_end_is_told(tmp_path, name):
+def test_proposals_are_in_the_space_and_every_end_is_told(tmp_path, name, make):
     sampler = make(tmp_path, name)
     for proposal in drive(sampler, 12):
         assert SPACE.tau.low <= proposal["tau"] <= SPACE.tau.high
@@ -45,7 +59,7 @@ def test_proposals_are_in_the_space_and_every_end_is_told(tmp_path, name):
     assert values[1] == pytest.approx(math.log10(1 + 13))
 
 
-def test_the_same_seed_proposes_the_same_and_another_does_not(tmp_path, name):
+def test_the_same_seed_proposes_the_same_and_another_does_not(tmp_path, name, make):
     for folder in ("a", "b", "c"):
         (tmp_path / folder).mkdir()
     first = drive(make(tmp_path / "a", name), 9)
@@ -53,7 +67,7 @@ def test_the_same_seed_proposes_the_same_and_another_does_not(tmp_path, name):
     assert drive(make(tmp_path / "c", name, seed=1), 9) != first
 
 
-def test_a_rebuilt_study_proposes_as_if_never_interrupted(tmp_path, name):
+def test_a_rebuilt_study_proposes_as_if_never_interrupted(tmp_path, name, make):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole = drive(make(tmp_path / "a", name), 9)
@@ -66,7 +80,7 @@ def test_a_rebuilt_study_proposes_as_if_never_interrupted(tmp_path, name):
     assert drive(again, 3) == whole[6:]
 
 
-def test_an_open_proposal_survives_a_rebuild_and_is_told_once(tmp_path, name):
+def test_an_open_proposal_survives_a_rebuild_and_is_told_once(tmp_path, name, make):
     sampler = make(tmp_path, name)
     _, proposal = sampler.ask()
     sampler.rebuild([(proposal, None, None, 5)])

@@ -157,6 +157,7 @@ class Session:
         if isinstance(sampler, OptunaSampler):
             for number in sampler.running():
                 sampler.tell(number, TrialState.FAILED, None, 0)
+            sampler.close()
 
     def _write(self, view: FrontView) -> None:
         folder = self.output / "front"

@@ -101,6 +101,11 @@ class OptunaSampler:
         else:
             self.study.tell(number, state=_STATES[state])
 
+    def close(self) -> None:
+        """Gives the database back; the sampler is of no use after that."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
     def running(self) -> list[int]:
         """Returns the numbers of proposals that Optuna holds for running."""
         states = (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING)
