@@ -47,6 +47,28 @@ def adapted_linear(x: Tensor, frozen: Pair, lam_R: Tensor, basis: Pair) -> Tenso
     return result
 
 
+class _MergedWeight(torch.autograd.Function):
+    """W + Q diag(lambda) Rt. dL/dlambda_r = q_r^T (dL/dW) rt_r, summed in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, weight_OI: Tensor, lam_R: Tensor, basis: Pair) -> Tensor:
+        q_OR, rt_RI = basis
+        ctx.save_for_backward(q_OR, rt_RI)
+        ctx.lam_dtype = lam_R.dtype
+        return torch.addmm(weight_OI, q_OR * lam_R.to(q_OR.dtype), rt_RI)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        q_OR, rt_RI = ctx.saved_tensors
+        return None, ((gradients[0] @ rt_RI.T) * q_OR).sum(0, dtype=torch.float32).to(ctx.lam_dtype), None
+
+
+def merged_weight(weight_OI: Tensor, lam_R: Tensor, basis: Pair) -> Tensor:
+    """Returns W + Q_r diag(lambda) Rt_r, shape (O, I), for use where few rows meet the weight."""
+    result: Tensor = _MergedWeight.apply(weight_OI, lam_R, basis)  # type: ignore[no-untyped-call]
+    return result
+
+
 class QRLoRALinear(nn.Module):
     """The textbook form of the adapter around an existing Linear: y = W x + b + Q_r diag(lambda) Rt_r x.
 

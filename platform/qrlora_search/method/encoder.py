@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from qrlora_search.describe.configuration import MATRICES, Matrix
-from qrlora_search.method.adapter import adapted_linear
+from qrlora_search.method.adapter import adapted_linear, merged_weight
 from qrlora_search.method.families import head_names, projection_name
 
 Linear = tuple[Tensor, Tensor]
@@ -73,38 +73,56 @@ class Encoder:
             bias = torch.zeros(mask_BL.shape, dtype=torch.float32, device=mask_BL.device)
             bias = bias.masked_fill(~mask_BL, torch.finfo(torch.float32).min)[:, None, None, :]
         last = len(self.layers) - 1
-        for index in range(start, len(self.layers) if stop is None else stop):
-            first_only = stop is None and index == last
-            hidden_BLD = self._layer(index, hidden_BLD, bias, adapters, dropout, first_only)
-        return hidden_BLD[:, 0] if stop is None else hidden_BLD
+        for index in range(start, last if stop is None else stop):
+            hidden_BLD = self._layer(index, hidden_BLD, bias, adapters, dropout)
+        return self._first_token(last, hidden_BLD, bias, adapters, dropout) if stop is None else hidden_BLD
 
-    def _layer(
-        self, index: int, x: Tensor, bias: Tensor | None, adapters: Adapters, dropout: float, first_only: bool
-    ) -> Tensor:
+    def _layer(self, index: int, x: Tensor, bias: Tensor | None, adapters: Adapters, dropout: float) -> Tensor:
+        """Returns the states (B, L, D) after one layer."""
         layer = self.layers[index]
+        query, key, value = (self._split(self._project(index, matrix, x, adapters)) for matrix in ("q", "k", "v"))
+        scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5)  # (B, H, L, L)
+        weights = _attention(scores, bias, dropout).to(value.dtype)
+        mixed = (weights @ value).transpose(1, 2).reshape(x.shape)
+        return self._finish(layer, x, self._project(index, "o", mixed, adapters), dropout)
 
-        def project(matrix: Matrix, states: Tensor) -> Tensor:
-            adapter = adapters.get((index, matrix))
-            if adapter is None:
-                return functional.linear(states, *layer.projections[matrix])
-            return adapted_linear(states, layer.projections[matrix], *adapter)
+    def _first_token(self, index: int, x: Tensor, bias: Tensor | None, adapters: Adapters, dropout: float) -> Tensor:
+        """Returns the first token's states (B, D) after one layer.
 
-        reading = x[:, :1] if first_only else x
-        query, key, value = (
-            self._split(project("q", reading)),
-            self._split(project("k", x)),
-            self._split(project("v", x)),
+        One query a text: q (x Wk^T)^T = (q Wk) x^T and w (x Wv^T) = (w x) Wv^T, so keys and values of the other tokens
+        are never made. The key's bias adds the same to every score of a text, which softmax takes away.
+        """
+        batch, _, width = x.shape
+        first, by_head = x[:, 0], (self.heads, width // self.heads, width)
+        (value_bias, keys_HED, values_HED) = (
+            self.layers[index].projections["v"][1],
+            *(self._merged(index, matrix, adapters).view(by_head) for matrix in ("k", "v")),
         )
-        scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5)  # (B, H, 1 or L, L)
-        if bias is not None:
-            scores = scores + bias
-        weights = functional.dropout(torch.softmax(scores, dim=-1).to(value.dtype), dropout, training=dropout > 0)
-        mixed = (weights @ value).transpose(1, 2).reshape(reading.shape)
-        attended = functional.dropout(project("o", mixed), dropout, training=dropout > 0)
-        middle = self._norm(attended + reading, layer.attention_norm)
+        query_HBE = self._project(index, "q", first, adapters).view(batch, self.heads, -1).transpose(0, 1)
+        asked_BHD = torch.bmm(query_HBE, keys_HED).transpose(0, 1)
+        scores = torch.bmm(asked_BHD, x.transpose(1, 2)).float() * (query_HBE.shape[-1] ** -0.5)  # (B, H, L)
+        weights = _attention(scores, None if bias is None else bias[:, 0], dropout)
+        seen_HBD = torch.bmm(weights.to(x.dtype), x).transpose(0, 1)
+        mixed_BHE = torch.bmm(seen_HBD, values_HED.transpose(1, 2)).transpose(0, 1)
+        share = weights.sum(-1, keepdim=True).to(x.dtype) if dropout > 0 else 1.0  # 1 unless weights were dropped
+        mixed = (mixed_BHE + share * value_bias.view(self.heads, -1)).reshape(batch, width)
+        return self._finish(self.layers[index], first, self._project(index, "o", mixed, adapters), dropout)
+
+    def _project(self, index: int, matrix: Matrix, states: Tensor, adapters: Adapters) -> Tensor:
+        adapter = adapters.get((index, matrix))
+        if adapter is None:
+            return functional.linear(states, *self.layers[index].projections[matrix])
+        return adapted_linear(states, self.layers[index].projections[matrix], *adapter)
+
+    def _merged(self, index: int, matrix: Matrix, adapters: Adapters) -> Tensor:
+        weight, adapter = self.layers[index].projections[matrix][0], adapters.get((index, matrix))
+        return weight if adapter is None else merged_weight(weight, *adapter)
+
+    def _finish(self, layer: _Layer, x: Tensor, attended: Tensor, dropout: float) -> Tensor:
+        """Returns a layer's states from what enters it and what its attention gives: norms and feed-forward."""
+        middle = self._norm(_dropped(attended, dropout) + x, layer.attention_norm)
         raised = _ACTIVATIONS[self.activation](functional.linear(middle, *layer.up))
-        lowered = functional.dropout(functional.linear(raised, *layer.down), dropout, training=dropout > 0)
-        return self._norm(lowered + middle, layer.output_norm)
+        return self._norm(_dropped(functional.linear(raised, *layer.down), dropout) + middle, layer.output_norm)
 
     def _split(self, states_BLD: Tensor) -> Tensor:
         batch, length, width = states_BLD.shape
@@ -114,6 +132,15 @@ class Encoder:
         if states.dtype == torch.float32:
             return functional.layer_norm(states, states.shape[-1:], *norm, self.epsilon)
         return functional.layer_norm(states.float(), states.shape[-1:], *norm, self.epsilon).to(states.dtype)
+
+
+def _attention(scores: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+    """Returns attention weights from float32 scores (..., L); bias is broadcast over them."""
+    return _dropped(torch.softmax(scores if bias is None else scores + bias, dim=-1), dropout)
+
+
+def _dropped(states: Tensor, dropout: float) -> Tensor:
+    return functional.dropout(states, dropout) if dropout > 0 else states
 
 
 @dataclass(frozen=True)
@@ -127,9 +154,9 @@ class Head:
         """Returns logits (B, outputs). before_dense: RoBERTa also drops out what enters the dense layer."""
         x = first_BD.float()
         if before_dense:
-            x = functional.dropout(x, dropout, training=dropout > 0)
+            x = _dropped(x, dropout)
         x = torch.tanh(functional.linear(x, *self.dense))
-        return functional.linear(functional.dropout(x, dropout, training=dropout > 0), *self.output)
+        return functional.linear(_dropped(x, dropout), *self.output)
 
 
 def build_encoder(
