@@ -10,6 +10,7 @@ from torch import nn
 
 from qrlora_search.describe.configuration import MATRICES
 from qrlora_search.method.bases import pivoted_qr
+from qrlora_search.method.constant import Keeper
 from qrlora_search.method.families import projection_name
 from qrlora_search.method.fine_tuning import export_state
 from qrlora_search.method.tokens import TokenSet
@@ -64,13 +65,13 @@ def tiny_materials(family: str, task: str) -> tuple[Materials, nn.Module]:
         for matrix in MATRICES
     }
     splits = {"train": tiny_tokens(40, family, 2, outputs), "selection": tiny_tokens(30, family, 3, outputs)}
-    return Materials(task, tiny_config(family), state, bases, splits, "float32"), model
+    return Materials(task, tiny_config(family), state, bases, splits, "float32", f"tiny {family} {task}"), model
 
 
-def tiny_bench(family: str, task: str) -> tuple[Workbench, nn.Module]:
+def tiny_bench(family: str, task: str, keeper: Keeper | None = None) -> tuple[Workbench, nn.Module]:
     """Return a workbench on a tiny model, and the model itself."""
     materials, model = tiny_materials(family, task)
-    return build_workbench(materials, torch.device("cpu")), model
+    return build_workbench(materials, torch.device("cpu"), keeper), model
 
 
 def save_tiny_model(folder: Path, family: str, words: list[str]) -> Path:

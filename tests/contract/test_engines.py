@@ -7,6 +7,7 @@ import pytest
 from engine_contract import EPOCHS, Accountant, order
 from qrlora_search.adapters.simulated.serial import SerialEngine
 from qrlora_search.describe.protocols import Engine
+from qrlora_search.describe.space import States
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import Materials, build_workbench
 from tiny import tiny_materials
@@ -28,7 +29,7 @@ def serial(materials: Materials, concurrency: int) -> Engine:
 def on_ray(materials: Materials, concurrency: int) -> Engine:
     from qrlora_search.adapters.ray_engine.engine import RayEngine
 
-    return RayEngine(materials, concurrency, 0.0, 1)
+    return RayEngine(materials, States(), concurrency, 0.0, 1)
 
 
 @pytest.fixture(params=[serial, on_ray], ids=["serial", "ray"])

@@ -1,6 +1,7 @@
 """The written-out encoder equals transformers' model with textbook adapters, in scores and in training."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,15 +9,31 @@ import torch
 
 from qrlora_search.describe.configuration import MATRICES, AdaptedMatrix, Configuration
 from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.describe.space import States
 from qrlora_search.method.adapter import QRLoRALinear
 from qrlora_search.method.families import encoder_shape, projection_name
 from qrlora_search.method.fine_tuning import padded
-from qrlora_search.method.tokens import training_batches
+from qrlora_search.method.tokens import tokenize, training_batches
 from qrlora_search.method.training import TrialTrainer
-from qrlora_search.method.workbench import loss_of
-from tiny import LAYERS, tiny_bench, tiny_config, tiny_model
+from qrlora_search.method.workbench import build_workbench, loss_of
+from qrlora_search.prepare.states import MappedStates
+from qrlora_search.prepare.store import Store
+from tiny import LAYERS, save_tiny_model, tiny_bench, tiny_config, tiny_materials, tiny_model
 
 SUBSETS = ["".join(one) for size in range(1, 5) for one in itertools.combinations(MATRICES, size)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the models are tiny
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def keeper(tmp_path):
+    return MappedStates(Store(tmp_path / "cache"), States())
 
 
 def with_adapters(model, bench, family, ranks):
@@ -26,7 +43,7 @@ def with_adapters(model, bench, family, ranks):
     for one in ranks:
         name = projection_name(family, one.layer, one.matrix)
         parent = model.get_submodule(name.rpartition(".")[0])
-        adapted = QRLoRALinear(model.get_submodule(name), bench.bases[one.layer, one.matrix], one.rank)
+        adapted = QRLoRALinear(model.get_submodule(name), bench.materials.bases[one.layer, one.matrix], one.rank)
         setattr(parent, name.rpartition(".")[2], adapted)
         layers.append(adapted)
     return layers
@@ -48,44 +65,71 @@ def some_ranks(matrices, layers):
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 @pytest.mark.parametrize("task", ["cola", "stsb"])
-def test_without_adapter_it_is_the_same_model(family, task):
-    bench, model = tiny_bench(family, task)
+def test_without_adapter_it_is_the_same_model(family, task, keeper):
+    bench, model = tiny_bench(family, task, keeper)
     model.eval()
     expected = batch_for(model, family, bench.splits["selection"], np.arange(30))
-    hidden, mask = bench.entering("selection", 0, np.arange(30))
     for start in range(LAYERS):
-        hidden, mask = bench.entering("selection", start, np.arange(30))
-        torch.testing.assert_close(
-            bench.head(bench.encoder.run(hidden, mask, {}, start)), expected, atol=1e-5, rtol=1e-5
-        )
+        entering = bench.entering("selection", start, np.arange(30))
+        assert (entering.projected_BLP is None) == (start == LAYERS - 1)
+        torch.testing.assert_close(bench.head(bench.encoder.run(entering, {}, start)), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-@pytest.mark.parametrize(("matrices", "layers", "task"), [
-    *[(matrices, (1, 2), "cola") for matrices in SUBSETS],
-    ("qv", (0, 2), "cola"), ("qkvo", (2,), "stsb"), ("o", (0, 1, 2), "stsb"),
-])  # fmt: skip
-def test_training_equals_the_plain_model(family, matrices, layers, task):
-    bench, model = tiny_bench(family, task)
-    ranks = some_ranks(matrices, layers)
-    order = TrialOrder(0, Configuration(ranks, 1e-2, 8, 3, "frozen", 0.0, 0.0), seed=5)
-    trainer = TrialTrainer(bench, order)
+def train_both(bench, model, family, ranks, steps=100):
+    """Return the losses and the final coefficients of both computations, step for step on the same batches."""
+    epochs = -(-steps // 5)
+    trainer = TrialTrainer(bench, TrialOrder(0, Configuration(ranks, 1e-3, 8, epochs, "frozen", 0.0, 0.0), seed=5))
     adapted = with_adapters(model.eval(), bench, family, ranks)
-    optimizer = torch.optim.AdamW([one.lam_R for one in adapted], lr=1e-2, weight_decay=0.0)
-    steps = 5 * 3
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
-    for epoch in (1, 2, 3):
-        trainer.step()
+    optimizer = torch.optim.AdamW([one.lam_R for one in adapted], lr=1e-3, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / (5 * epochs)))
+    ours, plain = [], []
+    for epoch in range(1, epochs + 1):
         for batch in training_batches(bench.splits["train"], 8, 5, epoch):
+            ours.append(trainer.train_on(batch))
             logits = batch_for(model, family, bench.splits["train"], batch)
             loss = loss_of(bench.task, logits, torch.from_numpy(bench.splits["train"].labels_N[batch]))
+            plain.append(loss.detach())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    expected = torch.cat([one.lam_R.detach() for one in adapted])
-    torch.testing.assert_close(trainer.lam_R.detach(), expected, atol=1e-5, rtol=1e-4)
-    assert expected.abs().max() > 1e-2
+    coefficients = torch.cat([one.lam_R.detach() for one in adapted])
+    return (torch.stack(ours), trainer.lam_R.detach()), (torch.stack(plain), coefficients)
+
+
+def assert_equal_training(ours, plain):
+    torch.testing.assert_close(ours[0], plain[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours[1], plain[1], atol=1e-5, rtol=1e-5)
+    assert len(ours[0]) == 100
+    assert plain[1].abs().max() > 1e-2  # it did train
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("lowest", range(LAYERS))
+@pytest.mark.parametrize("matrices", SUBSETS)
+def test_a_hundred_steps_equal_the_plain_model(family, matrices, lowest, keeper):
+    task = "stsb" if (SUBSETS.index(matrices) + lowest) % 2 else "cola"
+    bench, model = tiny_bench(family, task, keeper)
+    ranks = some_ranks(matrices, sorted({lowest, LAYERS - 1}))
+    assert_equal_training(*train_both(bench, model, family, ranks))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("task", ["cola", "stsb"])
+def test_cut_texts_of_a_real_tokenizer_train_the_same(family, task, keeper, tmp_path, monkeypatch):
+    folder = save_tiny_model(tmp_path / "model", family, [f"w{number}" for number in range(30)])
+    random = np.random.default_rng(3)
+    texts = [" ".join(f"w{word}" for word in random.integers(0, 30, size)) for size in random.integers(1, 20, 40)]
+    labels = random.integers(0, 2, 40) if task == "cola" else random.uniform(0, 5, 40)
+    cut = tokenize(folder, [texts], labels.tolist(), max_length=9)
+    assert cut.lengths_N.max() == 9
+    assert cut.lengths_N.min() < 9
+    materials, model = tiny_materials(family, task)
+    vocabulary = int(materials.config["vocab_size"])
+    cut = replace(cut, ids_T=np.minimum(cut.ids_T, vocabulary - 1))
+    materials = replace(materials, splits={"train": cut, "selection": cut}, fingerprint=f"cut {family} {task}")
+    bench = build_workbench(materials, torch.device("cpu"), keeper)
+    assert_equal_training(*train_both(bench, model, family, some_ranks("qvo", (1, 2))))
 
 
 def test_counts_are_exact():
@@ -98,18 +142,15 @@ def test_counts_are_exact():
     assert encoder_shape(large, 2).head_parameters == 592_130  # the published count for roberta-base
 
 
-def test_the_same_order_gives_the_same_numbers_and_constant_states_change_nothing(monkeypatch):
-    bench, _ = tiny_bench("bert", "cola")
+def test_the_same_order_gives_the_same_numbers_and_constant_states_change_nothing(keeper):
+    bench, _ = tiny_bench("bert", "cola", keeper)
     order = TrialOrder(0, Configuration(some_ranks("qv", (1, 2)), 1e-2, 8, 2, "trained", 1e-3, 0.0), seed=5)
     first, again = TrialTrainer(bench, order), TrialTrainer(bench, order)
     assert first.step().packed == again.step().packed
     assert torch.equal(first.lam_R, again.lam_R)
-    assert ("train", 1) in bench.states
-    monkeypatch.setattr("qrlora_search.method.workbench.STATES_BUDGET_BYTES", 0)
-    bench.states.clear()
-    fly = TrialTrainer(bench, order)
+    bare, _ = tiny_bench("bert", "cola")
+    fly = TrialTrainer(bare, order)
     fly.step()
-    assert not bench.states
     torch.testing.assert_close(fly.lam_R, first.lam_R, atol=1e-6, rtol=1e-5)
 
 

@@ -8,7 +8,9 @@ from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.request import RUNS, Checked
 from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
 from qrlora_search.describe.proposals import check_depth
+from qrlora_search.describe.space import SearchSpace
 from qrlora_search.method.families import check_weights, encoder_shape, read_config
+from qrlora_search.method.precision import native_precision
 from qrlora_search.method.sources import find_data, find_model, go_offline
 from qrlora_search.method.splits import Splits, split_rows
 from qrlora_search.values.errors import UserError
@@ -65,7 +67,7 @@ def plan_search(checked: Checked) -> Planned:
             dropped=splits.dropped,
         ),
         train_limit=request.train_limit,
-        precision=decide_precision(),
+        precision=decide_precision(checked.space, where),
         budget=request.budget,
         max_params=request.max_params,
         time_limit_s=checked.time_limit_s,
@@ -104,17 +106,17 @@ def _asked_again(asked: str, kept: Source | None) -> str:
     return kept.name if kept.kind == "hub" and "/" in kept.name and kept.name != "nyu-mll/glue" else kept.kind
 
 
-def decide_precision() -> Precision:
-    """Returns bfloat16 where this machine computes in it, else float32; decided once, for all nodes of a search."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        flags = []
-    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+def decide_precision(space: SearchSpace, where: str) -> Precision:
+    """Returns the precision of frozen weights and states, decided once for all nodes of a search."""
+    asked, native = space.training.precision, native_precision()
+    if asked == "auto":
+        return native
+    if asked == "bfloat16" and native != "bfloat16":
+        raise UserError(
+            f"{where}: training.precision = 'bfloat16': this machine does not compute in it by itself; "
+            "write 'auto' or 'float32'"
+        )
+    return asked
 
 
 def cpus_here() -> int:

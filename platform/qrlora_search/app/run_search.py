@@ -54,7 +54,7 @@ def _show_cost(console: Console, planned: Planned) -> None:
 
 
 def _run(planned: Planned, console: Console, resumed: bool) -> int:
-    from qrlora_search.adapters.ray_engine.cluster import ray_running, set_environment
+    from qrlora_search.adapters.ray_engine.cluster import check_nodes, ray_running, set_environment
 
     set_environment(planned.plan.address)
     from qrlora_search.adapters.ray_engine.engine import RayEngine
@@ -65,10 +65,13 @@ def _run(planned: Planned, console: Console, resumed: bool) -> int:
     threads = max(1, cpus // plan.concurrency) if local else 1
     console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
     with ray_running(plan.address, max(cpus, workers, threads * plan.concurrency)):
+        if not local:
+            check_nodes(plan.precision)
         runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
         prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
         _tell(console, started, f"prepared; made: {', '.join(prepared.made) or 'nothing, all was in the cache'}")
-        engine = RayEngine(prepared.materials.for_workers(), plan.concurrency, plan.gpus_per_trial, threads)
+        materials, room = prepared.materials.for_workers(), plan.space.states
+        engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
         session = Session(planned, prepared, console, resumed)
         return session.run(engine, started)
 

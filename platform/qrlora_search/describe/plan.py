@@ -80,6 +80,8 @@ class SearchPlan(Frozen):
     def identity(self) -> dict[str, object]:
         """Returns what makes two plans the same search: all but budget, limits, concurrency, addresses and places."""
         content = self.model_dump(mode="json", exclude=set(_LIMITS))
+        content["space"].pop("states")
+        content["space"]["training"].pop("precision")  # resolved in the plan's own
         for source in ("model", "data"):
             for place in ("asked", "path", "name"):
                 content[source].pop(place)

@@ -78,13 +78,16 @@ class Layers(_Table):
 
 
 class Training(_Table):
-    """How a trial trains: epochs, the rungs at which it is compared, batch size and dropout."""
+    """How a trial trains: epochs, the rungs at which it is compared, batch size, dropout, and the precision of frozen
+    weights and states (auto: bfloat16 where the machine that makes the plan computes in it).
+    """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
     rungs: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3)
     batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=1)] = (32,)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @model_validator(mode="after")
     def _rungs_before_the_end(self) -> "Training":
@@ -116,6 +119,16 @@ class WarmUp(_Table):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
+class States(_Table):
+    """Room for constant hidden states: bytes that one worker keeps mapped, and bytes on disk a node. 0 keeps none.
+
+    It changes no number, only the time, and so is no part of a search's identity.
+    """
+
+    memory_gib: Annotated[float, Field(ge=0, le=100_000)] = 4.0
+    disk_gib: Annotated[float, Field(ge=0, le=100_000)] = 20.0
+
+
 class SamplerChoice(_Table):
     """Which Optuna sampler proposes, and after how many random proposals it starts to learn."""
 
@@ -134,6 +147,7 @@ class SearchSpace(_Table):
     head: Head = Head()
     bases: Bases = Bases()
     warm_up: WarmUp = WarmUp()
+    states: States = States()
     sampler: SamplerChoice = SamplerChoice()
 
 

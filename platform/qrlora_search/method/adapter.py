@@ -37,13 +37,61 @@ class _MergedLinear(torch.autograd.Function):
         return grad_x, None, grad_lam, None
 
 
-def adapted_linear(x: Tensor, frozen: Pair, lam_R: Tensor, basis: Pair) -> Tensor:
-    """Returns the adapted projection of x (..., I) -> (..., O).
+class _ThinLinear(torch.autograd.Function):
+    """y = base + (x Rt^T) diag(lambda) Q^T, where base = x W^T + b is at hand or made here.
+
+    x Rt^T (T, R) is kept for the backward pass, x itself is not.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, frozen: Pair, lam_R: Tensor, basis: Pair, base: Tensor | None) -> Tensor:
+        q_OR, rt_RI = basis
+        if base is None:
+            base = nn.functional.linear(x, *frozen)
+        thin_TR = x.reshape(-1, rt_RI.shape[1]) @ rt_RI.T
+        scale_R = lam_R.to(q_OR.dtype)
+        ctx.save_for_backward(thin_TR, scale_R, q_OR, rt_RI, frozen[0])
+        ctx.lam_dtype = lam_R.dtype
+        return torch.addmm(base.reshape(-1, q_OR.shape[0]), thin_TR * scale_R, q_OR.T).view(base.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        thin_TR, scale_R, q_OR, rt_RI, weight_OI = ctx.saved_tensors
+        grad_TO = gradients[0].reshape(-1, q_OR.shape[0])
+        grad_TR = grad_TO @ q_OR
+        grad_lam = (grad_TR * thin_TR).sum(0, dtype=torch.float32).to(ctx.lam_dtype)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.addmm(grad_TO @ weight_OI, grad_TR * scale_R, rt_RI)
+            grad_x = grad_x.view(*gradients[0].shape[:-1], rt_RI.shape[1])
+        return grad_x, None, grad_lam, None, None
+
+
+def merging_pays(tokens: int, outputs: int, inputs: int) -> bool:
+    """Returns whether merging the update into the weight is cheaper than thin products on every token.
+
+    Forward and backward, merging costs r O I + T r (O + I) multiply-adds, not merging 2 T r (O + I): the rank cancels.
+    tests/benchmarks/update_form.py measures both over tokens, width and rank.
+    """
+    return tokens * (outputs + inputs) > outputs * inputs
+
+
+def adapted_linear(
+    x: Tensor, frozen: Pair, lam_R: Tensor, basis: Pair, base: Tensor | None = None, merge: bool | None = None
+) -> Tensor:
+    """Returns the adapted projection of x (..., I) -> (..., O), in the cheaper of two equal forms.
 
     frozen: weight (O, I) and bias (O,). lam_R: the coefficients, float32, the only thing with a gradient besides x.
-    basis: Q_r (O, R) and Rt_r (R, I) in the weight's precision.
+    basis: Q_r (O, R) and Rt_r (R, I) in the weight's precision. base: x W^T + b where it is known already. merge: the
+    form, where it is not to be chosen here.
     """
-    result: Tensor = _MergedLinear.apply(x, frozen, lam_R, basis)  # type: ignore[no-untyped-call]
+    outputs, inputs = frozen[0].shape
+    if merge is None:
+        merge = base is None and merging_pays(x.numel() // inputs, outputs, inputs)
+    if merge:
+        result: Tensor = _MergedLinear.apply(x, frozen, lam_R, basis)  # type: ignore[no-untyped-call]
+    else:
+        result = _ThinLinear.apply(x, frozen, lam_R, basis, base)  # type: ignore[no-untyped-call]
     return result
 
 

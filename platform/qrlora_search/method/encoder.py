@@ -26,6 +26,27 @@ Adapters = Mapping[tuple[int, Matrix], tuple[Tensor, tuple[Tensor, Tensor]]]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
 
+PROJECTED: tuple[Matrix, ...] = ("q", "k", "v")
+
+
+@dataclass(frozen=True)
+class Entering:
+    """What enters a layer. hidden_BLD: states. mask_BL: True for tokens, None where nothing is padded.
+
+    projected_BLP: the layer's frozen projections of these states, q, k and v side by side (P = 3 D), where known.
+    """
+
+    hidden_BLD: Tensor
+    mask_BL: Tensor | None = None
+    projected_BLP: Tensor | None = None
+
+    def base(self, matrix: Matrix) -> Tensor | None:
+        """Returns one known projection (B, L, D)."""
+        if self.projected_BLP is None:
+            return None
+        return self.projected_BLP.chunk(len(PROJECTED), dim=-1)[PROJECTED.index(matrix)]
+
+
 @dataclass(frozen=True)
 class _Layer:
     projections: dict[Matrix, Linear]
@@ -56,35 +77,41 @@ class Encoder:
 
     def run(
         self,
-        hidden_BLD: Tensor,
-        mask_BL: Tensor | None,
+        entering: Entering,
         adapters: Adapters,
         start: int = 0,
         stop: int | None = None,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Returns the states after layers start..stop-1.
+        """Returns the states after layers start..stop-1. entering: what enters layer `start`.
 
-        mask_BL: True for tokens, None where nothing is padded. With stop None the last layer works on the first token
-        only and the result is (B, D), what the head reads; otherwise (B, L, D).
+        With stop None the last layer works on the first token only and the result is (B, D), what the head reads;
+        otherwise (B, L, D).
         """
         bias = None
-        if mask_BL is not None:
-            bias = torch.zeros(mask_BL.shape, dtype=torch.float32, device=mask_BL.device)
-            bias = bias.masked_fill(~mask_BL, torch.finfo(torch.float32).min)[:, None, None, :]
+        if entering.mask_BL is not None:
+            bias = torch.zeros(entering.mask_BL.shape, dtype=torch.float32, device=entering.mask_BL.device)
+            bias = bias.masked_fill(~entering.mask_BL, torch.finfo(torch.float32).min)[:, None, None, :]
         last = len(self.layers) - 1
         for index in range(start, last if stop is None else stop):
-            hidden_BLD = self._layer(index, hidden_BLD, bias, adapters, dropout)
-        return self._first_token(last, hidden_BLD, bias, adapters, dropout) if stop is None else hidden_BLD
+            entering = Entering(self._layer(index, entering, bias, adapters, dropout))
+        x = entering.hidden_BLD
+        return self._first_token(last, x, bias, adapters, dropout) if stop is None else x
 
-    def _layer(self, index: int, x: Tensor, bias: Tensor | None, adapters: Adapters, dropout: float) -> Tensor:
+    def projections(self, index: int, x: Tensor) -> Tensor:
+        """Returns a layer's frozen q, k and v of states (..., D) side by side, (..., 3 D)."""
+        return torch.cat([functional.linear(x, *self.layers[index].projections[matrix]) for matrix in PROJECTED], -1)
+
+    def _layer(self, index: int, entering: Entering, bias: Tensor | None, adapters: Adapters, dropout: float) -> Tensor:
         """Returns the states (B, L, D) after one layer."""
-        layer = self.layers[index]
-        query, key, value = (self._split(self._project(index, matrix, x, adapters)) for matrix in ("q", "k", "v"))
+        x = entering.hidden_BLD
+        query, key, value = (
+            self._split(self._project(index, matrix, x, adapters, entering.base(matrix))) for matrix in PROJECTED
+        )
         scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5)  # (B, H, L, L)
         weights = _attention(scores, bias, dropout).to(value.dtype)
         mixed = (weights @ value).transpose(1, 2).reshape(x.shape)
-        return self._finish(layer, x, self._project(index, "o", mixed, adapters), dropout)
+        return self._finish(self.layers[index], x, self._project(index, "o", mixed, adapters), dropout)
 
     def _first_token(self, index: int, x: Tensor, bias: Tensor | None, adapters: Adapters, dropout: float) -> Tensor:
         """Returns the first token's states (B, D) after one layer.
@@ -108,11 +135,13 @@ class Encoder:
         mixed = (mixed_BHE + share * value_bias.view(self.heads, -1)).reshape(batch, width)
         return self._finish(self.layers[index], first, self._project(index, "o", mixed, adapters), dropout)
 
-    def _project(self, index: int, matrix: Matrix, states: Tensor, adapters: Adapters) -> Tensor:
-        adapter = adapters.get((index, matrix))
-        if adapter is None:
-            return functional.linear(states, *self.layers[index].projections[matrix])
-        return adapted_linear(states, self.layers[index].projections[matrix], *adapter)
+    def _project(
+        self, index: int, matrix: Matrix, states: Tensor, adapters: Adapters, base: Tensor | None = None
+    ) -> Tensor:
+        adapter, frozen = adapters.get((index, matrix)), self.layers[index].projections[matrix]
+        if adapter is not None:
+            return adapted_linear(states, frozen, *adapter, base)
+        return functional.linear(states, *frozen) if base is None else base
 
     def _merged(self, index: int, matrix: Matrix, adapters: Adapters) -> Tensor:
         weight, adapter = self.layers[index].projections[matrix][0], adapters.get((index, matrix))

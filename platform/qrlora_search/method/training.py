@@ -2,12 +2,14 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.method.encoder import Head
@@ -46,22 +48,29 @@ class TrialTrainer:
     def step(self) -> Report:
         """Trains one epoch, scores it on the selection split and returns the report."""
         started = time.perf_counter()
+        for split in ("train", "selection"):
+            self.bench.hold(split, self.lowest)
+        states_s = time.perf_counter() - started
         self.epoch += 1
         configuration = self.order.configuration
         torch.manual_seed(self.order.seed * 1000 + self.epoch)
         for batch in training_batches(
             self.bench.splits["train"], configuration.batch_size, self.order.seed, self.epoch
         ):
-            self._train_on(batch)
+            self.train_on(batch)
         if not bool(torch.isfinite(self.lam_R).all()):
             raise TrialFailedError(f"diverged: coefficients are not finite after epoch {self.epoch}")
-        return self._score(started)
+        trained_s = time.perf_counter() - started
+        report = self._score()
+        seconds = time.perf_counter() - started
+        return replace(report, seconds=seconds, states_s=states_s, scoring_s=seconds - trained_s)
 
-    def _train_on(self, batch: Integers) -> None:
+    def train_on(self, batch: Integers) -> Tensor:
+        """Takes one step on a batch and returns its loss."""
         dropout = self.order.configuration.dropout
-        hidden, mask = self.bench.entering("train", self.lowest, batch)
+        entering = self.bench.entering("train", self.lowest, batch)
         adapters = adapters_from(self.bases, self.lam_R)
-        first = self.bench.encoder.run(hidden, mask, adapters, self.lowest, dropout=dropout)
+        first = self.bench.encoder.run(entering, adapters, self.lowest, dropout=dropout)
         logits = self.head(first, dropout, before_dense=self.bench.encoder.family == "roberta")
         labels = torch.from_numpy(self.bench.splits["train"].labels_N[batch])
         loss = loss_of(self.bench.task, logits, labels)
@@ -69,8 +78,9 @@ class TrialTrainer:
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
+        return loss.detach()
 
-    def _score(self, started: float) -> Report:
+    def _score(self) -> Report:
         task, labels = self.bench.task, self.bench.splits["selection"].labels_N
         predictions, loss = self.bench.predict(
             "selection", adapters_from(self.bases, self.lam_R), self.head, self.lowest
@@ -82,7 +92,7 @@ class TrialTrainer:
             epoch=self.epoch,
             score=metrics[task.objective],
             loss=loss,
-            seconds=time.perf_counter() - started,
+            seconds=0.0,
             packed=pack(predictions if task.regression else predictions.astype(np.int64)),
             metrics=metrics,
             weights=self._weights(),

@@ -1,6 +1,5 @@
 """What a worker holds for all its trials: the frozen model, the bases, the tokenised splits."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,10 +13,11 @@ from qrlora_search.describe.configuration import Configuration, Matrix
 from qrlora_search.describe.plan import Precision
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.method.bases import Basis
-from qrlora_search.method.encoder import Adapters, Encoder, Head, build_encoder, build_head
+from qrlora_search.method.constant import Keeper, Part, Wanted, fingerprint, machine
+from qrlora_search.method.encoder import PROJECTED, Adapters, Encoder, Entering, Head, build_encoder, build_head
 from qrlora_search.method.tokens import Integers, TokenSet, scoring_batches
 
-STATES_BUDGET_BYTES = 1 << 30
+STATES_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Materials:
     """Plain arrays that make a workbench; they travel to workers once, unpickled without copies by Ray.
 
     state: the warmed-up model by transformers' names. splits: `train`, `selection`, and where it is to be scored there,
-    the report splits.
+    the report splits. fingerprint: a hash of what made the state.
     """
 
     task: str
@@ -34,6 +34,7 @@ class Materials:
     bases: dict[tuple[int, Matrix], Basis]
     splits: dict[str, TokenSet]
     precision: Precision
+    fingerprint: str
 
     def for_workers(self) -> "Materials":
         """Returns the materials without the report splits, which no trial may see."""
@@ -68,16 +69,25 @@ class _Holder:
 
 @dataclass
 class Workbench:
-    """The frozen model on one device, with the constant states of the splits (least recently used dropped first)."""
+    """The frozen model on one device, and the constant states of the splits. keeper: None makes states each time."""
 
-    task: Task
+    materials: Materials
     encoder: Encoder
     head: Head
-    bases: dict[tuple[int, Matrix], Basis]
-    splits: dict[str, TokenSet]
     device: torch.device
     dtype: torch.dtype
-    states: "OrderedDict[tuple[str, int], Tensor]" = field(default_factory=OrderedDict)
+    keeper: Keeper | None = None
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """Returns the task."""
+        return find_task(self.materials.task)
+
+    @property
+    def splits(self) -> dict[str, TokenSet]:
+        """Returns the tokenised splits by name."""
+        return self.materials.splits
 
     @property
     def depth(self) -> int:
@@ -86,49 +96,86 @@ class Workbench:
 
     def basis(self, layer: int, matrix: Matrix, rank: int) -> tuple[Tensor, Tensor]:
         """Returns Q_r (O, R) and Rt_r (R, I) on the device, in the model's precision."""
-        whole = self.bases[layer, matrix]
+        whole = self.materials.bases[layer, matrix]
         q_OR = to_tensor(np.ascontiguousarray(whole.q_OD[:, :rank]), self.device, self.dtype)
         return q_OR, to_tensor(np.ascontiguousarray(whole.rt_DI[:rank]), self.device, self.dtype)
 
-    def entering(self, split: str, layer: int, examples_B: Integers) -> tuple[Tensor, Tensor | None]:
-        """Returns the constant states (B, L, D) that enter a layer for these examples, and their mask.
+    def hold(self, split: str, layer: int) -> None:
+        """Makes or finds the constant states of a split below a layer, so that `entering` only reads them."""
+        for part in self._parts(layer):
+            self._constant(split, layer, part)
 
-        They are computed once per (split, layer) while they fit into the budget, else each time.
-        """
+    def entering(self, split: str, layer: int, examples_B: Integers) -> Entering:
+        """Returns the constant states that enter a layer for these examples; read where they are kept, else made."""
         tokens = self.splits[split]
         places, mask = tokens.index(examples_B)
         mask_BL = None if mask is None else torch.from_numpy(mask).to(self.device)
-        states_TD = self._constant(split, layer)
-        if states_TD is not None:
-            flat = states_TD.index_select(0, torch.from_numpy(places.reshape(-1)).to(states_TD.device))
-            return flat.view(*places.shape, -1).to(self.device), mask_BL
-        return self._compute(tokens, layer, places, mask_BL), mask_BL
+        kept = [self._constant(split, layer, part) for part in self._parts(layer)]
+        if kept[0] is None:
+            return Entering(self._compute(tokens, 0, layer, None, (places, mask_BL)), mask_BL)
+        flat = torch.from_numpy(places.reshape(-1))
+        hidden, *projected = (
+            one.index_select(0, flat).view(*places.shape, -1).to(self.device) for one in kept if one is not None
+        )
+        return Entering(hidden, mask_BL, projected[0] if projected else None)
 
-    def _compute(self, tokens: TokenSet, layer: int, places: Integers, mask_BL: Tensor | None) -> Tensor:
-        ids_BL = torch.from_numpy(tokens.ids_T[places].astype(np.int64)).to(self.device)
-        types_BL = torch.from_numpy(tokens.types_T[places].astype(np.int64)).to(self.device)
+    def _parts(self, layer: int) -> tuple[Part, ...]:
+        """Returns what is kept of a layer: the last one makes no keys and values, and a query for one token alone."""
+        return ("entering",) if layer == self.depth - 1 else ("entering", "projected")
+
+    def _compute(
+        self, tokens: TokenSet, start: int, stop: int, below: Tensor | None, batch: tuple[Integers, Tensor | None]
+    ) -> Tensor:
+        """Returns the states (B, L, D) that enter layer `stop`, from the states `below` that enter layer `start`."""
+        places, mask_BL = batch
         with torch.no_grad():
-            return self.encoder.run(self.encoder.embed(ids_BL, types_BL), mask_BL, {}, stop=layer)
+            if below is None:
+                ids_BL = torch.from_numpy(tokens.ids_T[places].astype(np.int64)).to(self.device)
+                types_BL = torch.from_numpy(tokens.types_T[places].astype(np.int64)).to(self.device)
+                hidden = self.encoder.embed(ids_BL, types_BL)
+            else:
+                hidden = below[torch.from_numpy(places)].to(self.device)
+            return self.encoder.run(Entering(hidden, mask_BL), {}, start, stop)
 
-    def _constant(self, split: str, layer: int) -> Tensor | None:
-        if (split, layer) in self.states:
-            self.states.move_to_end((split, layer))
-            return self.states[split, layer]
-        tokens, width = self.splits[split], self.encoder.embeddings[0].shape[1]
-        size = len(tokens.ids_T) * width * self.dtype.itemsize
-        if size > STATES_BUDGET_BYTES:
+    def _constant(self, split: str, layer: int, part: Part) -> Tensor | None:
+        if self.keeper is None:
             return None
-        while self.states and size + sum(one.nbytes for one in self.states.values()) > STATES_BUDGET_BYTES:
-            self.states.popitem(last=False)
-        result = torch.empty(len(tokens.ids_T), width, dtype=self.dtype)
+        return self.keeper.get(self._wanted(split, layer, part), lambda states: self._fill(states, split, layer, part))
+
+    def _wanted(self, split: str, layer: int, part: Part) -> Wanted:
+        if split not in self._texts:
+            self._texts[split] = fingerprint(self.splits[split])
+        width = self.encoder.embeddings[0].shape[1]
+        inputs = {
+            "format": STATES_FORMAT,
+            "weights": self.materials.fingerprint,
+            "texts": self._texts[split],
+            "layer": layer,
+            "part": part,
+            "precision": self.materials.precision,
+            "machine": [self.device.type, *machine()],
+        }
+        rows = len(self.splits[split].ids_T)
+        return Wanted(inputs, rows, width * (len(PROJECTED) if part == "projected" else 1), self.dtype)
+
+    def _fill(self, states: Tensor, split: str, layer: int, part: Part) -> None:
+        """Writes the states of a whole split, from the nearest lower layer whose states are kept."""
+        tokens, start, below = self.splits[split], 0, None
+        if self.keeper is not None:
+            for lower in range(layer if part == "projected" else layer - 1, 0, -1):
+                below = self.keeper.find(self._wanted(split, lower, "entering"))
+                if below is not None:
+                    start = lower
+                    break
         for examples in scoring_batches(tokens):
             places, mask = tokens.index(examples)
             mask_BL = None if mask is None else torch.from_numpy(mask).to(self.device)
-            states = self._compute(tokens, layer, places, mask_BL)
+            made = self._compute(tokens, start, layer, below, (places, mask_BL))
+            if part == "projected":
+                with torch.no_grad():
+                    made = self.encoder.projections(layer, made)
             real = torch.ones(places.shape, dtype=torch.bool) if mask is None else torch.from_numpy(mask)
-            result[torch.from_numpy(places)[real]] = states[real.to(self.device)].to(result.device)
-        self.states[split, layer] = result
-        return result
+            states[torch.from_numpy(places)[real]] = made[real.to(self.device)].to(states.device)
 
     def predict(self, split: str, adapters: Adapters, head: Head, lowest: int) -> tuple[NDArray[np.float64], float]:
         """Returns predictions on a split (classes or values, shape (N,)) and the mean loss."""
@@ -136,8 +183,8 @@ class Workbench:
         logits_NC = torch.empty(len(tokens), self.task.outputs)
         with torch.inference_mode():
             for examples in scoring_batches(tokens):
-                hidden, mask = self.entering(split, lowest, examples)
-                logits_NC[torch.from_numpy(examples)] = head(self.encoder.run(hidden, mask, adapters, lowest)).cpu()
+                first = self.encoder.run(self.entering(split, lowest, examples), adapters, lowest)
+                logits_NC[torch.from_numpy(examples)] = head(first).cpu()
         loss = loss_of(self.task, logits_NC, torch.from_numpy(tokens.labels_N))
         if self.task.regression:
             return logits_NC[:, 0].numpy().astype(np.float64), float(loss)
@@ -151,19 +198,20 @@ def loss_of(task: Task, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits_BC, labels_B.to(device=logits_BC.device, dtype=torch.int64))
 
 
-def build_workbench(materials: Materials, device: torch.device | None = None) -> Workbench:
-    """Returns a workbench on a device (the best one by default)."""
+def build_workbench(
+    materials: Materials, device: torch.device | None = None, keeper: Keeper | None = None
+) -> Workbench:
+    """Returns a workbench on a device (the best one by default), with its constant states in `keeper`."""
     device = pick_device() if device is None else device
     dtype = torch.bfloat16 if materials.precision == "bfloat16" else torch.float32
     state = {name: to_tensor(array, device) for name, array in materials.state.items()}
     return Workbench(
-        task=find_task(materials.task),
+        materials=materials,
         encoder=build_encoder(materials.config, state, device, dtype),
         head=build_head(str(materials.config["model_type"]), state, device),
-        bases=materials.bases,
-        splits=materials.splits,
         device=device,
         dtype=dtype,
+        keeper=keeper,
     )
 
 

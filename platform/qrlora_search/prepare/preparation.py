@@ -96,7 +96,8 @@ def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, t
     bases = _load_bases(
         store.get_or_make("bases", bases_inputs(plan, splits), lambda draft: _factorise(config, source, draft))
     )
-    materials = Materials(plan.task, config, state, bases, tokens, plan.precision)
+    made_by = digest(warm_up_inputs(plan, splits))
+    materials = Materials(plan.task, config, state, bases, tokens, plan.precision, made_by)
     spectra = {place: basis.diagonal_D for place, basis in bases.items()}
     return Prepared(materials, spectra, warm_up, tuple(made), time.perf_counter() - started)
 

@@ -23,6 +23,8 @@ class ReportLine:
     seconds: float
     packed: str
     metrics: dict[str, float]
+    states_s: float = 0.0
+    scoring_s: float = 0.0
     decision: str = ""
 
 

@@ -18,9 +18,9 @@ class Report:
     """One epoch of one trial, as the worker sends it.
 
     epoch: 1 for the first. score: the task's objective on the selection split, higher is better. loss: mean held-out
-    loss there. seconds: training and scoring of this epoch. packed: predictions on the selection split (see
-    `packing`). metrics: every metric of the task by name. weights: the adapter (and head, where it trains) as
-    safetensors bytes, or empty.
+    loss there. seconds: this epoch; in it, states_s found or made constant states and scoring_s scored. packed:
+    predictions on the selection split (see `packing`). metrics: every metric of the task by name. weights: the adapter
+    (and head, where it trains) as safetensors bytes, or empty.
     """
 
     epoch: int
@@ -30,6 +30,8 @@ class Report:
     packed: str
     metrics: dict[str, float] = field(default_factory=dict)
     weights: bytes = b""
+    states_s: float = 0.0
+    scoring_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qrlora_search.describe.plan import Precision
+from qrlora_search.method.precision import refusal
 from qrlora_search.values.errors import UserError
 
 CONNECT_S = 3.0
@@ -60,6 +62,23 @@ def set_environment(address: str | None) -> None:
         os.environ.setdefault(name, value)
     if address is not None and _token_at_hand():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray does so by itself only for clusters that it finds itself
+
+
+def check_nodes(precision: Precision) -> None:
+    """Raises UserError where a node of the cluster lacks the plan's precision. Nodes that join later refuse trials."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if precision == "float32":
+        return
+    alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    asks = [
+        ray.remote(refusal).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+        for node in alive
+    ]
+    refused = [answer for answer in ray.get([ask.remote(precision) for ask in asks]) if answer]
+    if refused:
+        raise UserError("; ".join(refused))
 
 
 @contextmanager

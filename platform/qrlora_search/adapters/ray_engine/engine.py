@@ -18,6 +18,7 @@ from ray.tune.stopper import Stopper
 
 from qrlora_search.adapters.ray_engine.trainable import FAILURE, REPORT, TrialActor
 from qrlora_search.describe.protocols import TrialDriver
+from qrlora_search.describe.space import States
 from qrlora_search.method.workbench import Materials
 
 
@@ -117,10 +118,15 @@ def _scratch() -> Iterator[str]:
 
 
 class RayEngine:
-    """An `Engine` on a running Ray cluster. Actors are reused; the materials travel once to each of them."""
+    """An `Engine` on a running Ray cluster. Actors are reused; the materials travel once to each of them.
 
-    def __init__(self, materials: Materials, concurrency: int, gpus_per_trial: float, threads: int) -> None:
-        self.materials, self.concurrency = materials, concurrency
+    states: room for constant states on each node.
+    """
+
+    def __init__(
+        self, materials: Materials, states: States, concurrency: int, gpus_per_trial: float, threads: int
+    ) -> None:
+        self.materials, self.states, self.concurrency = materials, states, concurrency
         self.gpus, self.threads = gpus_per_trial, threads
 
     def run(self, driver: TrialDriver) -> None:
@@ -128,7 +134,7 @@ class RayEngine:
         if driver.exhausted:
             return
         resources = {"CPU": self.threads, **({"GPU": self.gpus} if self.gpus else {})}
-        trainable = tune.with_parameters(TrialActor, materials=self.materials)
+        trainable = tune.with_parameters(TrialActor, materials=self.materials, states=self.states)
         with _scratch() as folder:
             tuner = tune.Tuner(
                 tune.with_resources(trainable, resources),

@@ -7,8 +7,12 @@ from ray import tune
 
 from qrlora_search.describe.configuration import configuration_from_json
 from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.describe.space import States
+from qrlora_search.method.precision import refusal
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import Materials, Workbench, build_workbench
+from qrlora_search.prepare.states import MappedStates
+from qrlora_search.prepare.store import Store, default_root
 
 REPORT = "qrlora_report"
 FAILURE = "qrlora_failure"
@@ -20,10 +24,16 @@ class TrialActor(tune.Trainable):
     bench: Workbench
     trainer: TrialTrainer
 
-    def setup(self, config: dict[str, Any], materials: Materials) -> None:  # type: ignore[override]  # by with_parameters
-        """Builds the workbench from arrays in Ray's object store, which are mapped, not copied."""
+    def setup(self, config: dict[str, Any], materials: Materials, states: States) -> None:  # type: ignore[override]
+        """Builds the workbench from arrays in Ray's object store, which are mapped, not copied, as constant states are.
+
+        Raises RuntimeError where this node lacks the plan's precision.
+        """
+        refused = refusal(materials.precision)
+        if refused:
+            raise RuntimeError(refused)
         torch.set_num_threads(max(1, int(config["threads"])))
-        self.bench = build_workbench(materials)
+        self.bench = build_workbench(materials, keeper=MappedStates(Store(default_root()), states))
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -1,0 +1,32 @@
+"""Which precision a machine computes in by itself, and the refusal of one that lacks it."""
+
+import socket
+from pathlib import Path
+
+from qrlora_search.describe.plan import Precision
+
+
+def native_precision() -> Precision:
+    """Returns bfloat16 where this machine's accelerator, or else its processor, computes in it; else float32."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        flags = []
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+
+
+def refusal(precision: Precision) -> str:
+    """Returns why this machine may not take part in a search of a precision, or an empty text where it may.
+
+    Products in bfloat16 without the instructions for them are correct but tens of times slower than float32.
+    """
+    if precision == "float32" or native_precision() == precision:
+        return ""
+    return (
+        f"node {socket.gethostname()} does not compute in {precision}, which the plan decided for all nodes; leave the "
+        'node out, or set precision = "float32" under [training] in the space'
+    )
