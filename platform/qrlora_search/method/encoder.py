@@ -110,7 +110,7 @@ class Encoder:
         )
         scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5)  # (B, H, L, L)
         weights = _attention(scores, bias, dropout).to(value.dtype)
-        mixed = (weights @ value).transpose(1, 2).reshape(x.shape)
+        mixed = (weights @ value).transpose(1, 2).reshape(x.shape).to(x.dtype)
         return self._finish(self.layers[index], x, self._project(index, "o", mixed, adapters), dropout)
 
     def _first_token(self, index: int, x: Tensor, bias: Tensor | None, adapters: Adapters, dropout: float) -> Tensor:
@@ -154,11 +154,16 @@ class Encoder:
         return self._norm(_dropped(functional.linear(raised, *layer.down), dropout) + middle, layer.output_norm)
 
     def _split(self, states_BLD: Tensor) -> Tensor:
+        """Returns states by head, (B, H, L, E). On a processor they are raised to float32: its many tiny products of
+        attention are no faster in less, and softmax wants float32 anyway.
+        """
         batch, length, width = states_BLD.shape
+        if states_BLD.device.type == "cpu":
+            states_BLD = states_BLD.float()
         return states_BLD.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
 
     def _norm(self, states: Tensor, norm: Linear) -> Tensor:
-        if states.dtype == torch.float32:
+        if states.dtype == torch.float32 or states.device.type == "cpu":  # which computes in float32 inside
             return functional.layer_norm(states, states.shape[-1:], *norm, self.epsilon)
         return functional.layer_norm(states.float(), states.shape[-1:], *norm, self.epsilon).to(states.dtype)
 

@@ -3,7 +3,7 @@
 Legend: N examples, T tokens of all examples, B batch, L length of the longest text of a batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +74,15 @@ def training_batches(tokens: TokenSet, batch_size: int, seed: int, epoch: int) -
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
     return [batches[place] for place in random.permutation(len(batches))]
+
+
+def padding_share(tokens: TokenSet, batches: Iterable[Integers]) -> float:
+    """Returns the share of padding among all places of these batches, each as long as its longest text."""
+    places, real = 0, 0
+    for batch in batches:
+        lengths = tokens.lengths_N[batch]
+        places, real = places + len(batch) * int(lengths.max()), real + int(lengths.sum())
+    return 1 - real / places if places else 0.0
 
 
 def scoring_batches(tokens: TokenSet, most_tokens: int = 2048) -> Iterator[Integers]:
