@@ -180,12 +180,11 @@ def lines(name: str, result: dict[str, Any]) -> list[str]:
         )
     table.append(
         f"  floor {result['floor_s']:8.2f} s at {result['machine_gflops']:.0f} GFLOP/s: "
-        f"{result['floor_share']:.0%} of ours; constant states once {result['states_s']:.1f} s; padding {result['padding_share']:.1%} of tokens"
+        f"{result['floor_share']:.0%} of ours; constant states once {result['states_s']:.1f} s; "
+        f"padding {result['padding_share']:.1%} of tokens"
     )
     if "B" in result["sides"] and result["native_precision"] != "bfloat16":
-        table.append(
-            "  this machine does not compute in bfloat16 by itself: ours is float32, and B is slow emulation, no fair rival"
-        )
+        table.append("  no bfloat16 in this processor: ours is float32, and B is slow emulation, no fair rival")
     return table
 
 
