@@ -44,14 +44,21 @@ def _forward(bench: Any, configuration: Configuration, split: TokenSet) -> float
 
 
 def _backward(bench: Any, configuration: Configuration, split: TokenSet) -> float:
+    """Gradients go down to the lowest layer's adapted projections and no further."""
     d, inner, heads, last = _sizes(bench)
     lengths = split.lengths_N.astype(np.float64)
     tokens, texts = lengths.sum(), float(len(lengths))
     lowest = configuration.lowest_layer if configuration.ranks else last
-    total = texts * (d * d + d * bench.task.outputs + 4 * d * d + 2 * d * inner + _thin(configuration, last, d) / 2)
-    total += 3 * heads * d * tokens
+    adapted = {one.matrix for one in configuration.ranks if one.layer == lowest}
+    above = lowest < last  # whether states that enter the last layer want a gradient
+    total = texts * (d * d + d * bench.task.outputs + (4 if above else 3) * d * d + 2 * d * inner)
+    total += texts * _thin(configuration, last, d) / 2 + (4 if above else 2) * heads * d * tokens
     for layer in range(lowest, last):
-        reached = 1 if layer == lowest else 4  # below the lowest layer's q, k and v nothing asks for a gradient
-        total += tokens * (reached * d * d + 2 * d * inner + _thin(configuration, layer, d) / 2)
-        total += 4 * d * (lengths**2).sum()
+        if layer > lowest:
+            projected, attended = 4.0, 4
+        else:
+            projected = 1.0
+            attended = bool({"q", "k"} & adapted) + sum(matrix in adapted for matrix in ("q", "k", "v"))
+        total += tokens * (projected * d * d + 2 * d * inner + _thin(configuration, layer, d) / 2)
+        total += attended * d * (lengths**2).sum()
     return total

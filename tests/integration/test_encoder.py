@@ -163,3 +163,34 @@ def test_dropout_is_drawn_and_repeatable():
         trainer.step()
     assert torch.equal(one.lam_R, two.lam_R)
     assert not torch.allclose(one.lam_R, without.lam_R)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("lowest", [1, LAYERS - 1])
+def test_with_dropout_logits_are_distributed_as_in_the_plain_model(family, lowest):
+    """Dropout is drawn in the layers from `lowest` up and before the head, and nowhere below."""
+    bench, model = tiny_bench(family, "cola")
+    draws, rate, example = 6000, 0.2, np.array([4])
+    model.eval()
+    inner = getattr(model, family)
+    dropped = [*inner.encoder.layer[lowest:], *([model.dropout] if family == "bert" else [model.classifier])]
+    for module in (one for part in dropped for one in part.modules()):
+        module.training = True
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+    batch = padded(bench.splits["train"], np.repeat(example, draws), torch.device("cpu"))
+    if family == "roberta":
+        batch.pop("token_type_ids")
+    for layer in inner.encoder.layer[lowest:]:
+        layer.attention.self.dropout.p = rate
+    torch.manual_seed(0)
+    with torch.no_grad():
+        plain = model(**batch).logits
+        entering = bench.entering("train", lowest, np.repeat(example, draws))
+        first = bench.encoder.run(entering, {}, lowest, dropout=rate)
+        ours = bench.head(first, rate, before_dense=family == "roberta")
+    for moment in (lambda x: x, lambda x: (x - x.mean(0)).square()):
+        one, two = moment(plain), moment(ours)
+        error = ((one.var(0) + two.var(0)) / draws).sqrt()
+        assert ((one.mean(0) - two.mean(0)).abs() < 4.5 * error).all()
+    assert ours.std(0).min() > 1e-3

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from qrlora_search.adapters.mlflow_sink.address import shown_address
+from qrlora_search.app.cost import states_in_words
 from qrlora_search.app.draw_terminal import closing_lines, front_in_characters, front_table
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.describe.plan import SearchPlan
@@ -64,6 +65,7 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
                     f"batch {space.warm_up.batch_size}, {space.warm_up.workers} worker(s)"),
         ("sampler", f"{space.sampler.name}, {space.sampler.random_first} random first; seed {plan.seed}"),
         ("precision", f"{plan.precision} for frozen weights and states; coefficients, head and loss float32"),
+        ("constant states", states_in_words(plan)),
         ("runs on", f"{places}: {plan.concurrency} trial(s) side by side, {plan.gpus_per_trial:g} GPU each"),
         ("limits", ", ".join(limits) or "none"),
         ("output", plan.output),

@@ -3,7 +3,6 @@
 import time
 
 from qrlora_search.describe.plan import SearchPlan
-from qrlora_search.method.splits import Splits
 
 TOKENS_A_WORD = 1.35
 SHARE_OF_EPOCHS = 0.6
@@ -12,13 +11,31 @@ SHARE_OF_LAYERS = 0.75
 USE_OF_PEAK = 0.4
 
 
-def expected_seconds(plan: SearchPlan, splits: Splits, speed: float) -> tuple[float, float]:
+def expected_tokens(plan: SearchPlan) -> float:
+    """Returns about how many tokens train and selection have together, without tokenising them."""
+    rows = plan.counts.train + plan.counts.selection
+    return min(plan.counts.words * TOKENS_A_WORD, float(rows * plan.space.training.max_length))
+
+
+def states_in_words(plan: SearchPlan) -> str:
+    """Returns what constant states will about take a layer, against the room for them, and what follows."""
+    room, itemsize = plan.space.states, 2 if plan.precision == "bfloat16" else 4
+    gib = expected_tokens(plan) * plan.encoder.width * itemsize / 2**30
+    limits = f"room: {room.memory_gib:g} GiB mapped by a worker, {room.disk_gib:g} GiB on disk"
+    smaller = min(room.memory_gib, room.disk_gib)
+    train = gib * plan.counts.train / (plan.counts.train + plan.counts.selection)
+    if train > smaller:
+        return f"computed on the fly: those entering a layer take about {train:.2g} GiB ({limits})"
+    with_projections = "" if 3 * train > smaller else f", about {3 * gib:.2g} GiB more for its projections"
+    return f"kept: about {gib:.2g} GiB for what enters a layer{with_projections}; {limits}"
+
+
+def expected_seconds(plan: SearchPlan, speed: float) -> tuple[float, float]:
     """Returns rough seconds of warm-up and of trials at `speed` multiply-adds a second of one trial's threads."""
     layers = plan.encoder.parameters - _embeddings(plan)
-    texts = [name for name in splits.train.columns if name != "label"]
-    words = sum(float(splits.train[name].str.count(" ").sum()) + len(splits.train) for name in texts)
-    tokens = min(words * TOKENS_A_WORD, float(plan.counts.train * plan.space.training.max_length))
-    scored = tokens * plan.counts.selection / plan.counts.train
+    both = expected_tokens(plan)
+    scored = both * plan.counts.selection / (plan.counts.train + plan.counts.selection)
+    tokens = both - scored
     epoch = (2 * tokens + scored) * layers * SHARE_OF_LAYERS / (speed * USE_OF_PEAK)
     trials = plan.budget * plan.space.training.epochs * SHARE_OF_EPOCHS * epoch / plan.concurrency
     warm_up = plan.space.warm_up.epochs * 3 * tokens * layers / (speed * USE_OF_PEAK)

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.request import RUNS, Checked
 from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
@@ -65,6 +67,7 @@ def plan_search(checked: Checked) -> Planned:
             selection=len(splits.selection),
             report={name: len(frame) for name, frame in splits.report.items()},
             dropped=splits.dropped,
+            words=count_words(splits.train) + count_words(splits.selection),
         ),
         train_limit=request.train_limit,
         precision=decide_precision(checked.space, where),
@@ -117,6 +120,12 @@ def decide_precision(space: SearchSpace, where: str) -> Precision:
             "write 'auto' or 'float32'"
         )
     return asked
+
+
+def count_words(frame: pd.DataFrame) -> int:
+    """Returns the number of words in all texts of these rows, by blanks."""
+    texts = [name for name in frame.columns if name != "label"]
+    return sum(int(frame[name].str.count(" ").sum()) + len(frame) for name in texts)
 
 
 def cpus_here() -> int:

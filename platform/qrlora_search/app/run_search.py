@@ -40,7 +40,7 @@ def search(request: SearchRequest) -> int:
 
 def _show_cost(console: Console, planned: Planned) -> None:
     plan, store = planned.plan, Store(default_root())
-    warm_up, trials = expected_seconds(plan, planned.splits, measured_speed(plan.precision))
+    warm_up, trials = expected_seconds(plan, measured_speed(plan.precision))
     cached = store.has("warm-ups", warm_up_inputs(plan, planned.splits))
     console.print(f"warm-up: {'found in the cache' if cached else f'about {warm_up / 60:.1f} min on one thread'}")
     console.print(
@@ -69,7 +69,12 @@ def _run(planned: Planned, console: Console, resumed: bool) -> int:
             check_nodes(plan.precision)
         runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
         prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
-        _tell(console, started, f"prepared; made: {', '.join(prepared.made) or 'nothing, all was in the cache'}")
+        _tell(
+            console,
+            started,
+            f"prepared; made: {', '.join(prepared.made) or 'nothing, all was in the cache'}; "
+            f"{prepared.padding:.1%} of the tokens in training batches are padding",
+        )
         materials, room = prepared.materials.for_workers(), plan.space.states
         engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
         session = Session(planned, prepared, console, resumed)

@@ -70,7 +70,7 @@ class Session:
         kind = float if find_task(self.plan.task).regression else int
         names = ("selection", *self.plan.counts.report)
         labels = {name: pack(tokens[name].labels_N.astype(kind)) for name in names}
-        self._append("prepared", {"made": list(self.prepared.made), "labels": labels, "seconds": self.prepared.seconds})
+        self._append("prepared", {"made": list(self.prepared.made), "labels": labels})
         self._append("scored", self.scorer.score(None, "selection"))
 
     def run(self, engine: Engine, started: float) -> int:
@@ -82,10 +82,13 @@ class Session:
         loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)
         if self.plan.time_limit_s is not None:
             loop.set_deadline(time.monotonic, started + self.plan.time_limit_s)
+        spent = dict(self.prepared.seconds)
+        began = time.monotonic()
         with _interrupts(loop.interrupt):
             engine.run(loop)
+        spent |= {"trials": time.monotonic() - began, "sinks": sum(pump.busy_s for pump in pumps)}
         trouble = pumps[0].close(self._last())
-        view = self._end(loop, started)
+        view = self._end(loop, started, spent)
         for pump in pumps[1:]:
             trouble = pump.close(self._last()) or trouble
         show_front(self.console, view, str(self.output))
@@ -119,9 +122,9 @@ class Session:
     def _canonical(self, proposal: Parameters) -> Configuration:
         return canonical(self.plan.space, proposal, self.prepared.spectra, self.plan.encoder.layers)
 
-    def _end(self, loop: SearchLoop, started: float) -> FrontView:
+    def _end(self, loop: SearchLoop, started: float, spent: dict[str, float]) -> FrontView:
         """Scores the report split once for the controls and the members, writes the files, closes the record."""
-        outcome = loop.ending or "complete"
+        outcome, began = loop.ending or "complete", time.monotonic()
         self._close_study(loop)
         members = members_of(self.history)
         controls: list[int | None] = [None]
@@ -138,6 +141,7 @@ class Session:
         data: dict[str, object] = {
             "outcome": outcome,
             "seconds": time.monotonic() - started,
+            "spent": {**spent, "ending": time.monotonic() - began},
             "hypervolume": view.hypervolume.value,
             "front_size": len(members),
             "trials": len(self.history.searched),

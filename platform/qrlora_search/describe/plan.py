@@ -46,12 +46,16 @@ class EncoderShape(Frozen):
 
 
 class DataCounts(Frozen):
-    """Rows of each split as used: what trials train on, what they are compared on, what is reported once."""
+    """Rows of each split as used: what trials train on, what they are compared on, what is reported once.
+
+    words: of the texts of train and selection, from which memory and time are estimated before anything is tokenised.
+    """
 
     train: int
     selection: int
     report: dict[str, int]
     dropped: int
+    words: int = 0
 
 
 class SearchPlan(Frozen):

@@ -3,13 +3,17 @@
 Legend: O outputs, I inputs, D = min(O, I), R kept rank. torch stores a Linear weight as (O, I).
 """
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,14 @@ def pivoted_qr(weight_OI: NDArray[np.floating]) -> Basis:
     rt_DI = np.empty_like(r_DI)
     rt_DI[:, permutation_I] = r_DI
     return Basis(np.ascontiguousarray(q_OD), np.ascontiguousarray(rt_DI), np.abs(np.diagonal(r_DI)).copy())
+
+
+def factorise(weights: Mapping[Key, NDArray[np.floating]], workers: int) -> dict[Key, Basis]:
+    """Returns the basis of each weight. workers: weights at a time, a thread each: LAPACK's own threads gain little."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1), ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        return dict(zip(weights, pool.map(pivoted_qr, weights.values()), strict=True))
 
 
 def delta(basis: Basis, coefficients_R: NDArray[np.floating]) -> Floats:

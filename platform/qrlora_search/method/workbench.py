@@ -103,19 +103,22 @@ class Workbench:
     def hold(self, split: str, layer: int) -> None:
         """Makes or finds the constant states of a split below a layer, so that `entering` only reads them."""
         for part in self._parts(layer):
-            self._constant(split, layer, part)
+            if self._constant(split, layer, part) is None:
+                break
 
     def entering(self, split: str, layer: int, examples_B: Integers) -> Entering:
         """Returns the constant states that enter a layer for these examples; read where they are kept, else made."""
         tokens = self.splits[split]
         places, mask = tokens.index(examples_B)
         mask_BL = None if mask is None else torch.from_numpy(mask).to(self.device)
-        kept = [self._constant(split, layer, part) for part in self._parts(layer)]
-        if kept[0] is None:
+        hidden_TD, *projected_TP = (self._constant(split, layer, part) for part in self._parts(layer))
+        if hidden_TD is None:
             return Entering(self._compute(tokens, 0, layer, None, (places, mask_BL)), mask_BL)
         flat = torch.from_numpy(places.reshape(-1))
         hidden, *projected = (
-            one.index_select(0, flat).view(*places.shape, -1).to(self.device) for one in kept if one is not None
+            one.index_select(0, flat).view(*places.shape, -1).to(self.device)
+            for one in (hidden_TD, *projected_TP)
+            if one is not None
         )
         return Entering(hidden, mask_BL, projected[0] if projected else None)
 

@@ -1,6 +1,7 @@
 """What a search prepares once: tokenised splits, the warmed-up model, the bases. A second search finds all made."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -16,12 +17,12 @@ from qrlora_search.describe.configuration import MATRICES, Matrix
 from qrlora_search.describe.plan import SearchPlan, digest
 from qrlora_search.describe.proposals import Spectra
 from qrlora_search.describe.tasks import find_task
-from qrlora_search.method.bases import Basis, pivoted_qr
+from qrlora_search.method.bases import Basis, factorise
 from qrlora_search.method.families import projection_name, read_config
 from qrlora_search.method.fine_tuning import WarmUpJob, read_weights
 from qrlora_search.method.sources import hash_rows
 from qrlora_search.method.splits import Splits
-from qrlora_search.method.tokens import TokenSet, tokenize
+from qrlora_search.method.tokens import TokenSet, padding_share, tokenize, training_batches
 from qrlora_search.method.workbench import Materials
 from qrlora_search.prepare.store import Store
 
@@ -46,13 +47,15 @@ class Prepared:
     """All that trials need. materials: with every split, the report splits included. spectra: |R_ii| by projection.
 
     warm_up: folder of the warmed-up model, which transformers can load. made: what was not found in the store.
+    seconds: by step. padding: share of padding in an epoch's training batches.
     """
 
     materials: Materials
     spectra: Spectra
     warm_up: Path
     made: tuple[str, ...]
-    seconds: float
+    seconds: dict[str, float]
+    padding: float
 
 
 def warm_up_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
@@ -78,17 +81,20 @@ def bases_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
 
 def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, told: Told) -> Prepared:
     """Returns what trials need, making what the store lacks. told: receives progress in words."""
-    started, made = time.perf_counter(), []
+    made: list[str] = []
+    watch = _Watch()
     folder = Path(plan.model.path)
     config = read_config(folder)
     told("tokenising")
     tokens = tokenize_splits(plan, splits, folder)
+    watch.lap("tokenising")
     if not store.has("warm-ups", warm_up_inputs(plan, splits)):
         made.append("warm-up")
     warm_up = store.get_or_make(
         "warm-ups", warm_up_inputs(plan, splits), lambda draft: _warm_up(plan, tokens["train"], run, told, draft)
     )
     state = load_file(warm_up / "model.safetensors")
+    watch.lap("warm-up")
     if not store.has("bases", bases_inputs(plan, splits)):
         made.append("bases")
         told("factorising")
@@ -96,10 +102,25 @@ def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, t
     bases = _load_bases(
         store.get_or_make("bases", bases_inputs(plan, splits), lambda draft: _factorise(config, source, draft))
     )
+    watch.lap("factorising")
     made_by = digest(warm_up_inputs(plan, splits))
     materials = Materials(plan.task, config, state, bases, tokens, plan.precision, made_by)
     spectra = {place: basis.diagonal_D for place, basis in bases.items()}
-    return Prepared(materials, spectra, warm_up, tuple(made), time.perf_counter() - started)
+    batches = training_batches(tokens["train"], plan.space.training.batch_sizes[0], plan.seed, 1)
+    return Prepared(materials, spectra, warm_up, tuple(made), watch.seconds, padding_share(tokens["train"], batches))
+
+
+class _Watch:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.before = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """Notes the time since the step before."""
+        now = time.perf_counter()
+        self.seconds[step], self.before = now - self.before, now
 
 
 def tokenize_splits(plan: SearchPlan, splits: Splits, folder: Path) -> dict[str, TokenSet]:
@@ -140,14 +161,15 @@ def _warm_up(plan: SearchPlan, train: TokenSet, run: WarmUpRunner, told: Told, d
 
 def _factorise(config: dict[str, Any], folder: Path, draft: Path) -> None:
     weights, family = read_weights(folder), str(config["model_type"])
-    arrays: State = {}
+    found: dict[tuple[int, Matrix], NDArray[np.float32]] = {}
     for layer in range(int(config["num_hidden_layers"])):
         for matrix in MATRICES:
             name = projection_name(family, layer, matrix) + ".weight"
-            found = weights[name] if name in weights else weights[name.removeprefix(f"{family}.")]
-            basis = pivoted_qr(found)
-            key = f"{layer}.{matrix}"
-            arrays |= {f"{key}.q": basis.q_OD, f"{key}.rt": basis.rt_DI, f"{key}.diagonal": basis.diagonal_D}
+            found[layer, matrix] = weights[name] if name in weights else weights[name.removeprefix(f"{family}.")]
+    arrays: State = {}
+    for (layer, matrix), basis in factorise(found, len(os.sched_getaffinity(0))).items():
+        key = f"{layer}.{matrix}"
+        arrays |= {f"{key}.q": basis.q_OD, f"{key}.rt": basis.rt_DI, f"{key}.diagonal": basis.diagonal_D}
     save_file(arrays, draft / "bases.safetensors")
 
 

@@ -84,7 +84,7 @@ class MappedStates:
                 if one.name.startswith(".") and time.time() - one.stat().st_mtime > ABANDONED_S:
                     shutil.rmtree(one, ignore_errors=True)
             kept = sorted((one for one in places if not one.name.startswith(".")), key=lambda one: one.stat().st_mtime)
-            sizes = {one: sum(file.stat().st_size for file in one.iterdir()) for one in kept}
+            sizes = {one: (one / FILE).stat().st_size for one in kept}
             while kept and sum(sizes[one] for one in kept) + size > self.disk:
                 self._drop(kept.pop(0))
 

@@ -19,6 +19,7 @@ class Pump:
         self.record, self.make, self.name, self.patience_s = record, make, name, patience_s
         self.sink: Sink | None = None
         self.done = 0
+        self.busy_s = 0.0
         self.trouble = ""
         self.last: int | None = None
         self.closing_at: float | None = None
@@ -48,7 +49,9 @@ class Pump:
         if self.sink is None:
             self.sink = self.make()
         for event in self.record.read(self.done):
+            began = time.thread_time()
             self.sink.take(event)
+            self.busy_s += time.thread_time() - began
             self.done = event.sequence
         with self.record.changed:
             if not self.record.read(self.done, 1) and self.closing_at is None:
