@@ -25,7 +25,7 @@ from qrlora_search.describe.space import States
 from qrlora_search.method.bases import pivoted_qr
 from qrlora_search.method.families import projection_name
 from qrlora_search.method.fine_tuning import export_state
-from qrlora_search.method.precision import native_precision
+from qrlora_search.method.machine import native_precision
 from qrlora_search.method.tokens import TokenSet
 from qrlora_search.method.training import TrialTrainer
 from qrlora_search.method.workbench import Materials, Workbench, build_workbench

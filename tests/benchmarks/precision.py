@@ -30,6 +30,7 @@ from qrlora_search.method.workbench import build_workbench
 from qrlora_search.values.packing import unpack
 
 KINDS = ("float32", "bfloat16")
+LEARNING_RATE = 1e-2
 
 
 def warm_up(ours: Ours, folder: Path) -> dict[str, np.ndarray]:
@@ -49,7 +50,7 @@ def one_seed(ours: Ours, epochs: int, seed: int) -> list[tuple[float, np.ndarray
     for kind in KINDS:
         materials = replace(ours.bench.materials, precision=kind)
         bench = build_workbench(materials, keeper=ours.bench.keeper)
-        trial = replace(ours.configuration(), epochs=epochs)
+        trial = replace(ours.configuration(), epochs=epochs, learning_rate=LEARNING_RATE)
         trainer = TrialTrainer(bench, TrialOrder(seed, trial, seed))
         report = [trainer.step() for _ in range(epochs)][-1]
         found.append((report.score, unpack(report.packed)))
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--task", default="cola")
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--trial-rows", type=int, default=2000)
+    parser.add_argument("--scored-rows", type=int, default=10**6, help="of the validation set")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=10)
     wanted = parser.parse_args()
@@ -70,7 +72,8 @@ def main() -> None:
         prepared = prepare(Case(wanted.task, wanted.data, "embedded", wanted.rows, (4, 5), cache))
         ours = Ours(prepared)
         ours.bench.materials = replace(ours.bench.materials, state=warm_up(ours, prepared.folder))
-        few = replace(prepared, frames={**prepared.frames, "train": prepared.frames["train"].head(wanted.trial_rows)})
+        sizes = {"train": wanted.trial_rows, "selection": wanted.scored_rows}
+        few = replace(prepared, frames={name: prepared.frames[name].head(size) for name, size in sizes.items()})
         trained, ours = ours.bench.materials, Ours(few)
         ours.bench.materials = replace(ours.bench.materials, state=trained.state)
         title = f"{wanted.task}{' (STAND-IN data, not GLUE)' if prepared.stand_in else ''}"
@@ -81,10 +84,14 @@ def main() -> None:
         with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("fork")) as pool:
             seeds = range(wanted.seeds)
             results = list(pool.map(one_seed, [ours] * wanted.seeds, [wanted.epochs] * wanted.seeds, seeds))
+    regression = find_task(wanted.task).regression
     scores = np.array([[score for score, _ in pair] for pair in results])
     for seed, (one, two) in enumerate(scores):
-        changed = float(np.mean(results[seed][0][1] != results[seed][1][1]))
-        print(f"  seed {seed}: {KINDS[0]} {one:.4f}, {KINDS[1]} {two:.4f}, {changed:.1%} of predictions differ")
+        gap = np.abs(results[seed][0][1] - results[seed][1][1])
+        how = (
+            f"predictions differ by {gap.mean():.4f}" if regression else f"{np.mean(gap > 0):.1%} of predictions differ"
+        )
+        print(f"  seed {seed}: {KINDS[0]} {one:.4f}, {KINDS[1]} {two:.4f}, {how}")
     gap = scores[:, 1] - scores[:, 0]
     half = stats.t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / len(gap) ** 0.5
     spread = scores.std(axis=0, ddof=1)

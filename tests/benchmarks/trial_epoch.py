@@ -115,7 +115,7 @@ def choose(crew: Crew, name: str) -> Side:
 
 def measure(crew: Crew, case: Case, names: list[str], repeats: int) -> dict[str, Any]:
     """Return the measurements of one case."""
-    from qrlora_search.method.precision import native_precision
+    from qrlora_search.method.machine import native_precision
 
     stand_in = crew.all("case", case)[0]
     states_s = crew.one("states", crew.size)
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     wanted = parser.parse_args()
     from qrlora_search.method.families import read_config
-    from qrlora_search.method.precision import native_precision
+    from qrlora_search.method.machine import native_precision
     from qrlora_search.method.sources import find_model
     from qrlora_search.values.errors import UserError
 

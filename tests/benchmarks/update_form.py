@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from qrlora_search.method.adapter import adapted_linear, merged_weight, merging_pays
-from qrlora_search.method.precision import native_precision
+from qrlora_search.method.machine import native_precision
 
 ROWS = (32, 128, 384, 2048)
 WIDTHS = (384, 768)

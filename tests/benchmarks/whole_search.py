@@ -24,7 +24,7 @@ from typing import Any
 from tests.benchmarks.sides import Case
 from tests.benchmarks.trial_epoch import Crew, choose, say
 
-from qrlora_search.method.precision import native_precision
+from qrlora_search.method.machine import native_precision
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import History, history_of
 

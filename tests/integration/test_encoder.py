@@ -70,6 +70,7 @@ def test_without_adapter_it_is_the_same_model(family, task, keeper):
     model.eval()
     expected = batch_for(model, family, bench.splits["selection"], np.arange(30))
     for start in range(LAYERS):
+        bench.hold(start)
         entering = bench.entering("selection", start, np.arange(30))
         assert (entering.projected_BLP is None) == (start == LAYERS - 1)
         torch.testing.assert_close(bench.head(bench.encoder.run(entering, {}, start)), expected, atol=1e-5, rtol=1e-5)
@@ -79,6 +80,7 @@ def train_both(bench, model, family, ranks, steps=100):
     """Return the losses and the final coefficients of both computations, step for step on the same batches."""
     epochs = -(-steps // 5)
     trainer = TrialTrainer(bench, TrialOrder(0, Configuration(ranks, 1e-3, 8, epochs, "frozen", 0.0, 0.0), seed=5))
+    bench.hold(trainer.lowest)
     adapted = with_adapters(model.eval(), bench, family, ranks)
     optimizer = torch.optim.AdamW([one.lam_R for one in adapted], lr=1e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / (5 * epochs)))
@@ -152,6 +154,22 @@ def test_the_same_order_gives_the_same_numbers_and_constant_states_change_nothin
     fly = TrialTrainer(bare, order)
     fly.step()
     torch.testing.assert_close(fly.lam_R, first.lam_R, atol=1e-6, rtol=1e-5)
+
+
+def test_room_decides_what_is_held_and_no_number(tmp_path):
+    materials, _ = tiny_materials("bert", "cola")
+    tokens = sum(len(split.ids_T) for split in materials.splits.values())
+    gib = tokens * 32 * 4 / 2**30  # what enters a layer, both splits
+    order = TrialOrder(0, Configuration(some_ranks("qv", (1, 2)), 1e-2, 8, 2, "frozen", 0.0, 0.0), seed=5)
+    scores = []
+    for room, arrays, projected in ((4.1, 4, True), (3.9, 2, False), (0.9, 0, False)):
+        keeper = MappedStates(Store(tmp_path / str(room)), States(memory_gib=room * gib))
+        bench = build_workbench(materials, torch.device("cpu"), keeper)
+        trainer = TrialTrainer(bench, order)
+        scores.append(trainer.step().loss)
+        assert len(keeper.mapped) == arrays
+        assert (bench.entering("train", 1, np.arange(3)).projected_BLP is not None) == projected
+    assert scores[1:] == pytest.approx([scores[0]] * 2, abs=1e-6)
 
 
 def test_dropout_is_drawn_and_repeatable():

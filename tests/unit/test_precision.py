@@ -11,7 +11,7 @@ from qrlora_search.describe.configuration import AdaptedMatrix, Configuration
 from qrlora_search.describe.plan import DataCounts, EncoderShape, SearchPlan, Source, differences
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.describe.space import SearchSpace, States, Training
-from qrlora_search.method import precision
+from qrlora_search.method import machine
 from qrlora_search.method.training import TrialTrainer
 from qrlora_search.method.workbench import build_workbench
 from qrlora_search.prepare.states import MappedStates
@@ -50,11 +50,11 @@ def test_bfloat16_on_a_machine_without_it_is_refused(monkeypatch):
 
 
 def test_a_node_without_the_plans_precision_refuses(monkeypatch):
-    monkeypatch.setattr(precision, "native_precision", lambda: "float32")
-    assert precision.refusal("float32") == ""
-    assert "does not compute in bfloat16" in precision.refusal("bfloat16")
-    monkeypatch.setattr(precision, "native_precision", lambda: "bfloat16")
-    assert precision.refusal("bfloat16") == precision.refusal("float32") == ""
+    monkeypatch.setattr(machine, "native_precision", lambda: "float32")
+    assert machine.refusal("float32") == ""
+    assert "does not compute in bfloat16" in machine.refusal("bfloat16")
+    monkeypatch.setattr(machine, "native_precision", lambda: "bfloat16")
+    assert machine.refusal("bfloat16") == machine.refusal("float32") == ""
     materials, _ = tiny_materials("bert", "cola")
     monkeypatch.setattr(trainable, "refusal", lambda _: "node n1 does not compute in bfloat16")
     actor = trainable.TrialActor.__new__(trainable.TrialActor)
@@ -79,7 +79,7 @@ def test_the_plan_says_what_becomes_of_constant_states():
     plain = states_in_words(a_plan(SearchSpace(states=States(memory_gib=0.03))))
     assert plain.startswith("kept: about 0.023 GiB for what enters a layer; room")
     fly = states_in_words(a_plan(SearchSpace(states=States(memory_gib=0))))
-    assert fly.startswith("computed on the fly: those entering a layer take about 0.019 GiB (room: 0 GiB")
+    assert fly.startswith("computed on the fly: those entering a layer take about 0.023 GiB (room: 0 GiB")
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])

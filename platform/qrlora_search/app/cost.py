@@ -23,10 +23,9 @@ def states_in_words(plan: SearchPlan) -> str:
     gib = expected_tokens(plan) * plan.encoder.width * itemsize / 2**30
     limits = f"room: {room.memory_gib:g} GiB mapped by a worker, {room.disk_gib:g} GiB on disk"
     smaller = min(room.memory_gib, room.disk_gib)
-    train = gib * plan.counts.train / (plan.counts.train + plan.counts.selection)
-    if train > smaller:
-        return f"computed on the fly: those entering a layer take about {train:.2g} GiB ({limits})"
-    with_projections = "" if 3 * train > smaller else f", about {3 * gib:.2g} GiB more for its projections"
+    if gib > smaller:
+        return f"computed on the fly: those entering a layer take about {gib:.2g} GiB ({limits})"
+    with_projections = "" if 4 * gib > smaller else f", about {3 * gib:.2g} GiB more for its projections"
     return f"kept: about {gib:.2g} GiB for what enters a layer{with_projections}; {limits}"
 
 

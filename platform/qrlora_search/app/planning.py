@@ -1,6 +1,5 @@
 """From a checked request to the frozen plan: sources resolved, shapes and counts known, precision decided."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Sourc
 from qrlora_search.describe.proposals import check_depth
 from qrlora_search.describe.space import SearchSpace
 from qrlora_search.method.families import check_weights, encoder_shape, read_config
-from qrlora_search.method.precision import native_precision
+from qrlora_search.method.machine import cpus_here, native_precision
 from qrlora_search.method.sources import find_data, find_model, go_offline
 from qrlora_search.method.splits import Splits, split_rows
 from qrlora_search.values.errors import UserError
@@ -126,11 +125,6 @@ def count_words(frame: pd.DataFrame) -> int:
     """Returns the number of words in all texts of these rows, by blanks."""
     texts = [name for name in frame.columns if name != "label"]
     return sum(int(frame[name].str.count(" ").sum()) + len(frame) for name in texts)
-
-
-def cpus_here() -> int:
-    """Returns the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_gpus() -> float:

@@ -8,10 +8,11 @@ from rich.console import Console
 from qrlora_search.app.console import make_console, show_front, show_plan
 from qrlora_search.app.cost import expected_seconds, measured_speed
 from qrlora_search.app.output import check_places, open_output
-from qrlora_search.app.planning import Planned, cpus_here, plan_search
+from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
 from qrlora_search.app.session import Session
+from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
 from qrlora_search.prepare.store import Store, default_root
 

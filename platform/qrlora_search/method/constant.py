@@ -35,7 +35,12 @@ class Wanted:
 
 
 class Keeper(Protocol):
-    """Keeps constant states within a budget, for all workers of a node and for later searches."""
+    """Keeps constant states within a budget, for all workers of a node and for later searches.
+
+    room: bytes that one worker may keep mapped.
+    """
+
+    room: int
 
     def get(self, wanted: Wanted, fill: Fill) -> Tensor | None:
         """Returns the states (T, W), only to be read, made by `fill` where nobody has; None where there is no room."""

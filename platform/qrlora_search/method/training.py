@@ -48,8 +48,7 @@ class TrialTrainer:
     def step(self) -> Report:
         """Trains one epoch, scores it on the selection split and returns the report."""
         started = time.perf_counter()
-        for split in ("train", "selection"):
-            self.bench.hold(split, self.lowest)
+        self.bench.hold(self.lowest)
         states_s = time.perf_counter() - started
         self.epoch += 1
         configuration = self.order.configuration

@@ -18,6 +18,8 @@ from qrlora_search.method.encoder import PROJECTED, Adapters, Encoder, Entering,
 from qrlora_search.method.tokens import Integers, TokenSet, scoring_batches
 
 STATES_FORMAT = 1
+HELD_SPLITS = ("train", "selection")
+"""The splits that every epoch of every trial reads."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Workbench:
     dtype: torch.dtype
     keeper: Keeper | None = None
     _texts: dict[str, str] = field(default_factory=dict)
+    _held: dict[tuple[str, int, Part], Tensor] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -100,31 +103,46 @@ class Workbench:
         q_OR = to_tensor(np.ascontiguousarray(whole.q_OD[:, :rank]), self.device, self.dtype)
         return q_OR, to_tensor(np.ascontiguousarray(whole.rt_DI[:rank]), self.device, self.dtype)
 
-    def hold(self, split: str, layer: int) -> None:
-        """Makes or finds the constant states of a split below a layer, so that `entering` only reads them."""
-        for part in self._parts(layer):
-            if self._constant(split, layer, part) is None:
-                break
+    def hold(self, layer: int) -> None:
+        """Makes or finds the constant states that trials from a layer up read, so that `entering` only reads them.
+
+        The last layer makes no keys and values, and a query for one token alone: its projections are not kept.
+        """
+        self._held = {place: states for place, states in self._held.items() if place[1] == layer}
+        if self.keeper is None:
+            return
+        for parts in self._choices(layer):
+            wanted = [self._wanted(split, layer, part) for split in HELD_SPLITS for part in parts]
+            if sum(one.size for one in wanted) > self.keeper.room:
+                continue
+            for split in HELD_SPLITS:
+                for part in parts:
+                    states = self._constant(split, layer, part)
+                    if states is not None:
+                        self._held[split, layer, part] = states
+            return
+
+    def _choices(self, layer: int) -> list[tuple[Part, ...]]:
+        last = layer == self.depth - 1
+        return [("entering",)] if last else [("entering", "projected"), ("entering",)]
 
     def entering(self, split: str, layer: int, examples_B: Integers) -> Entering:
-        """Returns the constant states that enter a layer for these examples; read where they are kept, else made."""
+        """Returns the constant states that enter a layer for these examples; read where they are held, else made."""
         tokens = self.splits[split]
         places, mask = tokens.index(examples_B)
         mask_BL = None if mask is None else torch.from_numpy(mask).to(self.device)
-        hidden_TD, *projected_TP = (self._constant(split, layer, part) for part in self._parts(layer))
-        if hidden_TD is None:
-            return Entering(self._compute(tokens, 0, layer, None, (places, mask_BL)), mask_BL)
         flat = torch.from_numpy(places.reshape(-1))
-        hidden, *projected = (
-            one.index_select(0, flat).view(*places.shape, -1).to(self.device)
-            for one in (hidden_TD, *projected_TP)
-            if one is not None
-        )
-        return Entering(hidden, mask_BL, projected[0] if projected else None)
 
-    def _parts(self, layer: int) -> tuple[Part, ...]:
-        """Returns what is kept of a layer: the last one makes no keys and values, and a query for one token alone."""
-        return ("entering",) if layer == self.depth - 1 else ("entering", "projected")
+        def read(part: Part) -> Tensor | None:
+            states = self._held.get((split, layer, part))
+            if states is None:
+                return None
+            return states.index_select(0, flat).view(*places.shape, -1).to(self.device)
+
+        hidden = read("entering")
+        if hidden is None:
+            return Entering(self._compute(tokens, 0, layer, None, (places, mask_BL)), mask_BL)
+        return Entering(hidden, mask_BL, read("projected"))
 
     def _compute(
         self, tokens: TokenSet, start: int, stop: int, below: Tensor | None, batch: tuple[Integers, Tensor | None]

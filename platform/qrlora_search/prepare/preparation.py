@@ -1,7 +1,7 @@
 """What a search prepares once: tokenised splits, the warmed-up model, the bases. A second search finds all made."""
 
+import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.bases import Basis, factorise
 from qrlora_search.method.families import projection_name, read_config
 from qrlora_search.method.fine_tuning import WarmUpJob, read_weights
+from qrlora_search.method.machine import cpus_here
 from qrlora_search.method.sources import hash_rows
 from qrlora_search.method.splits import Splits
 from qrlora_search.method.tokens import TokenSet, padding_share, tokenize, training_batches
@@ -103,11 +104,21 @@ def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, t
         store.get_or_make("bases", bases_inputs(plan, splits), lambda draft: _factorise(config, source, draft))
     )
     watch.lap("factorising")
-    made_by = digest(warm_up_inputs(plan, splits))
-    materials = Materials(plan.task, config, state, bases, tokens, plan.precision, made_by)
+    materials = Materials(plan.task, config, state, bases, tokens, plan.precision, hash_state(state))
     spectra = {place: basis.diagonal_D for place, basis in bases.items()}
     batches = training_batches(tokens["train"], plan.space.training.batch_sizes[0], plan.seed, 1)
     return Prepared(materials, spectra, warm_up, tuple(made), watch.seconds, padding_share(tokens["train"], batches))
+
+
+def hash_state(state: State) -> str:
+    """Returns a hash of weights by name. It is taken of the weights themselves: a warm-up that is made again on another
+    number of threads has the same inputs and other last bits.
+    """
+    content = hashlib.sha256()
+    for name, array in sorted(state.items()):
+        content.update(f"{name} {array.dtype} {array.shape}".encode())
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
 
 
 class _Watch:
@@ -167,7 +178,7 @@ def _factorise(config: dict[str, Any], folder: Path, draft: Path) -> None:
             name = projection_name(family, layer, matrix) + ".weight"
             found[layer, matrix] = weights[name] if name in weights else weights[name.removeprefix(f"{family}.")]
     arrays: State = {}
-    for (layer, matrix), basis in factorise(found, len(os.sched_getaffinity(0))).items():
+    for (layer, matrix), basis in factorise(found, cpus_here()).items():
         key = f"{layer}.{matrix}"
         arrays |= {f"{key}.q": basis.q_OD, f"{key}.rt": basis.rt_DI, f"{key}.diagonal": basis.diagonal_D}
     save_file(arrays, draft / "bases.safetensors")

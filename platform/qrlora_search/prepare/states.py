@@ -29,7 +29,7 @@ class MappedStates:
 
     def __init__(self, store: Store, budget: States) -> None:
         self.store = store
-        self.memory, self.disk = int(budget.memory_gib * GIB), int(budget.disk_gib * GIB)
+        self.room, self.disk = int(budget.memory_gib * GIB), int(budget.disk_gib * GIB)
         self.mapped: OrderedDict[Path, Tensor] = OrderedDict()
 
     def get(self, wanted: Wanted, fill: Fill) -> Tensor | None:
@@ -40,7 +40,7 @@ class MappedStates:
 
         def make(draft: Path) -> None:
             with (draft / FILE).open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, wanted.size)  # a full disk is an error here, not a signal later
+                _reserve(file.fileno(), wanted.size)
             fill(_map(draft / FILE, wanted, new=True))
 
         try:
@@ -62,7 +62,7 @@ class MappedStates:
         states = self.mapped.pop(place, None)
         if states is None:
             states = _map(place / FILE, wanted, new=False)
-            while self.mapped and wanted.size + sum(one.nbytes for one in self.mapped.values()) > self.memory:
+            while self.mapped and wanted.size + sum(one.nbytes for one in self.mapped.values()) > self.room:
                 self.mapped.popitem(last=False)
         self.mapped[place] = states
         if place.is_dir():
@@ -70,7 +70,7 @@ class MappedStates:
         return states
 
     def _may_keep(self, wanted: Wanted) -> bool:
-        if wanted.size > min(self.memory, self.disk):
+        if wanted.size > min(self.room, self.disk):
             return False
         return shutil.disk_usage(self.store.root).free > wanted.size + SPARE_BYTES
 
@@ -93,6 +93,14 @@ class MappedStates:
         place.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         self.mapped.pop(place, None)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Takes the room on disk now: a full disk is an error here, and a signal that kills when it is written to later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)
 
 
 def _map(file: Path, wanted: Wanted, new: bool) -> Tensor:

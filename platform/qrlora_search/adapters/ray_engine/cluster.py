@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qrlora_search.describe.plan import Precision
-from qrlora_search.method.precision import refusal
+from qrlora_search.method.machine import refusal
 from qrlora_search.values.errors import UserError
 
 CONNECT_S = 3.0

@@ -8,7 +8,7 @@ from ray import tune
 from qrlora_search.describe.configuration import configuration_from_json
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.describe.space import States
-from qrlora_search.method.precision import refusal
+from qrlora_search.method.machine import refusal
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import Materials, Workbench, build_workbench
 from qrlora_search.prepare.states import MappedStates

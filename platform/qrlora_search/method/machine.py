@@ -1,9 +1,15 @@
-"""Which precision a machine computes in by itself, and the refusal of one that lacks it."""
+"""What a machine has: processors, and the precision it computes in by itself; the refusal of one that lacks it."""
 
+import os
 import socket
 from pathlib import Path
 
 from qrlora_search.describe.plan import Precision
+
+
+def cpus_here() -> int:
+    """Returns the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def native_precision() -> Precision:
