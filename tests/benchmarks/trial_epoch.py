@@ -219,6 +219,7 @@ def main() -> None:
                 for name, case, sides in cases(first, wanted.all, wanted.data):
                     say(name)
                     results[name] = measure(crew, case, sides, wanted.repeats)
+                    say("\n".join(lines(name, results[name])) if wanted.json else "")
     except UserError as error:
         say(f"error: {error}")
         raise SystemExit(2) from None
