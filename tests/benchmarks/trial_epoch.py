@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sides", default="A,B,C", help="baselines to measure, or nothing")
     parser.add_argument("--all", action="store_true", help="other layers, RTE, roberta-base's size")
+    parser.add_argument("--only", default="", help="with --all: cases whose name holds this")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     wanted = parser.parse_args()
     from qrlora_search.method.families import read_config
@@ -218,6 +219,8 @@ def main() -> None:
             results = {}
             with Crew(len(os.sched_getaffinity(0))) as crew:
                 for name, case, sides in cases(first, wanted.all, wanted.data):
+                    if wanted.only not in name:
+                        continue
                     say(name)
                     chosen = [side for side in sides if side == "ours" or side in wanted.sides.split(",")]
                     results[name] = measure(crew, case, chosen, wanted.repeats)
@@ -225,6 +228,9 @@ def main() -> None:
     except UserError as error:
         say(f"error: {error}")
         raise SystemExit(2) from None
+    if not results:
+        say(f"error: --only {wanted.only!r} is in no case's name; leave it out, or give --all, too")
+        raise SystemExit(2)
     main_case, *others = results.values()
     if wanted.json:
         print(json.dumps({**main_case, "others": dict(zip(list(results)[1:], others, strict=True))}, indent=1))

@@ -1,15 +1,20 @@
 """The contract of engines, held by the one in this process and by Ray Tune alike."""
 
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from engine_contract import EPOCHS, Accountant, order
+from qrlora_search.adapters.ray_engine.cluster import check_nodes
 from qrlora_search.adapters.simulated.serial import SerialEngine
 from qrlora_search.describe.protocols import Engine
 from qrlora_search.describe.space import States
+from qrlora_search.method.machine import native_precision
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import Materials, build_workbench
+from qrlora_search.values.errors import UserError
 from tiny import tiny_materials
 
 
@@ -77,6 +82,23 @@ def test_nothing_to_do_returns_at_once(make):
     driver = Accountant([])
     make(1).run(driver)
     assert not driver.started
+
+
+def test_a_node_without_the_plans_precision_is_refused_before_and_in_a_search():
+    check_nodes("float32")
+    materials, _ = tiny_materials("bert", "cola")
+    driver = Accountant([order(0)])
+    on_ray(replace(materials, precision="bfloat16"), 1).run(driver)
+    if native_precision() == "bfloat16":
+        check_nodes("bfloat16")
+        assert len(driver.reports[0]) == EPOCHS
+        return
+    with pytest.raises(
+        UserError, match=f"node {socket.gethostname()} does not compute in bfloat16.* leave the node out"
+    ):
+        check_nodes("bfloat16")
+    assert not driver.reports
+    assert "does not compute in bfloat16" in driver.failures[0]
 
 
 def test_engines_give_the_same_numbers():

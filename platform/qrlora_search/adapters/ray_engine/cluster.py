@@ -14,6 +14,7 @@ from qrlora_search.values.errors import UserError
 
 CONNECT_S = 3.0
 DEFAULT_PORT = 6379
+NODE_ANSWER_S = 120.0
 
 _SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve the other trials of this machine
@@ -77,7 +78,12 @@ def check_nodes(precision: Precision) -> None:
         ray.remote(refusal).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
         for node in alive
     ]
-    refused = [answer for answer in ray.get([ask.remote(precision) for ask in asks]) if answer]
+    try:
+        answers = ray.get([ask.remote(precision) for ask in asks], timeout=NODE_ANSWER_S)
+    except ray.exceptions.RayError as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"a node of the cluster does not answer: {first}; mend it or take it out") from None
+    refused = [answer for answer in answers if answer]
     if refused:
         raise UserError("; ".join(refused))
 
