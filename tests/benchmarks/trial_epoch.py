@@ -189,8 +189,8 @@ def lines(name: str, result: dict[str, Any]) -> list[str]:
     return table
 
 
-def main() -> None:
-    """Run the benchmark."""
+def arguments() -> argparse.Namespace:
+    """Return what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="stand-in", help="a folder with <task>/train.tsv, or stand-in")
     parser.add_argument("--task", default="cola")
@@ -201,7 +201,12 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="other layers, RTE, roberta-base's size")
     parser.add_argument("--only", default="", help="with --all: cases whose name holds this")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    wanted = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark."""
+    wanted = arguments()
     from qrlora_search.method.families import read_config
     from qrlora_search.method.machine import native_precision
     from qrlora_search.method.sources import find_model
