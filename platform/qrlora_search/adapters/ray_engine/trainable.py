@@ -21,17 +21,18 @@ FAILURE = "qrlora_failure"
 class TrialActor(tune.Trainable):
     """Trains the trial in its config, an epoch a step. Reused: a reset changes the trial and keeps the workbench."""
 
+    refused: str
     bench: Workbench
     trainer: TrialTrainer
 
     def setup(self, config: dict[str, Any], materials: Materials, states: States) -> None:  # type: ignore[override]
         """Builds the workbench from arrays in Ray's object store, which are mapped, not copied, as constant states are.
 
-        Raises RuntimeError where this node lacks the plan's precision.
+        A node that lacks the plan's precision builds nothing and fails its trials with that reason.
         """
-        refused = refusal(materials.precision)
-        if refused:
-            raise RuntimeError(refused)
+        self.refused = refusal(materials.precision)
+        if self.refused:
+            return
         torch.set_num_threads(max(1, int(config["threads"])))
         self.bench = build_workbench(materials, keeper=MappedStates(Store(default_root()), states))
         self._begin(config)
@@ -42,11 +43,15 @@ class TrialActor(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
+        if self.refused:
+            return
         order = TrialOrder(config["trial"], configuration_from_json(dict(config["configuration"])), config["seed"])
         self.trainer = TrialTrainer(self.bench, order)
 
     def step(self) -> dict[str, Any]:
         """Trains one epoch and returns its report, or the trial's own failure with its reason."""
+        if self.refused:
+            return {FAILURE: self.refused}
         try:
             return {REPORT: self.trainer.step()}
         except TrialFailedError as error:
