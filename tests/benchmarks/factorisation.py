@@ -7,7 +7,6 @@ larger models are measured on two layers' eight matrices and scaled, which the t
 """
 
 import argparse
-import os
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import scipy.linalg
 from threadpoolctl import threadpool_limits
 
 from qrlora_search.method.bases import factorise
+from qrlora_search.method.machine import cpus_here
 
 MODELS = {"MiniLM-L6": (6, 384, 6), "roberta-base": (12, 768, 2), "roberta-large": (24, 1024, 2)}
 """Layers, width, and layers that are measured."""
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    cores = len(os.sched_getaffinity(0))
+    cores = cpus_here()
     print(f"{'model':14} {'matrices':>8} {'QR':>8} {'QR in turn':>10} {'SVD':>8}  SVD / QR, seconds on {cores} cores")
     for name, (layers, d, measured) in MODELS.items():
         random = np.random.default_rng(0)

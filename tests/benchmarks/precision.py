@@ -9,7 +9,6 @@ differ. Emulated, and slow, where the processor lacks bfloat16.
 """
 
 import argparse
-import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -25,6 +24,7 @@ from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.describe.space import WarmUp
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.fine_tuning import Share, WarmUpJob, build_classifier, export_state, fine_tune, read_weights
+from qrlora_search.method.machine import cpus_here
 from qrlora_search.method.training import TrialTrainer
 from qrlora_search.method.workbench import build_workbench
 from qrlora_search.values.packing import unpack
@@ -81,7 +81,7 @@ def main() -> None:
             f"{title}, {wanted.rows} rows of warm-up, {wanted.trial_rows} of training, {wanted.epochs} epochs, "
             f"{ours.configuration().parameters} parameters, n = {len(ours.bench.splits['selection'])}"
         )
-        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("fork")) as pool:
+        with ProcessPoolExecutor(cpus_here(), mp_context=get_context("fork")) as pool:
             seeds = range(wanted.seeds)
             results = list(pool.map(one_seed, [ours] * wanted.seeds, [wanted.epochs] * wanted.seeds, seeds))
     regression = find_task(wanted.task).regression

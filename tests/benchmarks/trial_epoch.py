@@ -208,7 +208,7 @@ def main() -> None:
     """Run the benchmark."""
     wanted = arguments()
     from qrlora_search.method.families import read_config
-    from qrlora_search.method.machine import native_precision
+    from qrlora_search.method.machine import cpus_here, native_precision
     from qrlora_search.method.sources import find_model
     from qrlora_search.values.errors import UserError
 
@@ -222,7 +222,7 @@ def main() -> None:
                 precision=native_precision(),
             )  # fmt: skip
             results = {}
-            with Crew(len(os.sched_getaffinity(0))) as crew:
+            with Crew(cpus_here()) as crew:
                 for name, case, sides in cases(first, wanted.all, wanted.data):
                     if wanted.only not in name:
                         continue

@@ -24,7 +24,7 @@ from typing import Any
 from tests.benchmarks.sides import Case
 from tests.benchmarks.trial_epoch import Crew, choose, say
 
-from qrlora_search.method.machine import native_precision
+from qrlora_search.method.machine import cpus_here, native_precision
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import History, history_of
 
@@ -76,7 +76,7 @@ def rival(wanted: argparse.Namespace, history: History) -> tuple[float, str]:
     if plan is None:
         raise ValueError("a record without a plan")
     depth = plan.encoder.layers
-    with tempfile.TemporaryDirectory() as cache, Crew(len(os.sched_getaffinity(0))) as crew:
+    with tempfile.TemporaryDirectory() as cache, Crew(cpus_here()) as crew:
         rows = max(300, plan.counts.train // 10)
         case = Case(wanted.task, wanted.data, wanted.model, rows, (depth - 1,), cache, precision=plan.precision)
         seconds = {}
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=64)
     parser.add_argument("--no-rival", action="store_true")
     wanted = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
+    cores = cpus_here()
     with tempfile.TemporaryDirectory(prefix="whole-search-") as folder:
         say("searching")
         wall, history, spent = run(wanted, Path(folder))

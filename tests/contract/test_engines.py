@@ -85,18 +85,18 @@ def test_nothing_to_do_returns_at_once(make):
 
 
 def test_a_node_without_the_plans_precision_is_refused_before_and_in_a_search():
-    check_nodes("float32")
+    check_nodes("float32", 0.0)
     materials, _ = tiny_materials("bert", "cola")
     driver = Accountant([order(0)])
     on_ray(replace(materials, precision="bfloat16"), 1).run(driver)
     if native_precision() == "bfloat16":
-        check_nodes("bfloat16")
+        check_nodes("bfloat16", 0.0)
         assert len(driver.reports[0]) == EPOCHS
         return
     with pytest.raises(
         UserError, match=f"node {socket.gethostname()} does not compute in bfloat16.* leave the node out"
     ):
-        check_nodes("bfloat16")
+        check_nodes("bfloat16", 0.0)
     assert not driver.reports
     assert "does not compute in bfloat16" in driver.failures[0]
 

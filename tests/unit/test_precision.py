@@ -1,5 +1,7 @@
 """Precision is decided once, in the plan; a node without it is refused; low precision changes scores by noise alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,8 +91,9 @@ def test_bfloat16_trains_much_like_float32(family, lowest, tmp_path):
     losses = {}
     for kind in ("float32", "bfloat16"):
         materials, _ = tiny_materials(family, "cola")
-        object.__setattr__(materials, "precision", kind)
-        bench = build_workbench(materials, torch.device("cpu"), MappedStates(Store(tmp_path / kind), States()))
+        bench = build_workbench(
+            replace(materials, precision=kind), torch.device("cpu"), MappedStates(Store(tmp_path / kind), States())
+        )
         ranks = tuple(AdaptedMatrix(layer, "qkvo"[layer], 6) for layer in sorted({lowest, 2}))
         trainer = TrialTrainer(bench, TrialOrder(0, Configuration(ranks, 1e-2, 8, 4, "frozen", 0.0, 0.0), 1))
         losses[kind] = [trainer.step().loss for _ in range(4)]

@@ -67,7 +67,7 @@ def _run(planned: Planned, console: Console, resumed: bool) -> int:
     console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
     with ray_running(plan.address, max(cpus, workers, threads * plan.concurrency)):
         if not local:
-            check_nodes(plan.precision)
+            check_nodes(plan.precision, plan.gpus_per_trial)
         runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
         prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
         _tell(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,14 +113,13 @@ class Workbench:
         if self.keeper is None:
             return
         for parts in self._choices(layer):
-            wanted = [self._wanted(split, layer, part) for split in HELD_SPLITS for part in parts]
-            if sum(one.size for one in wanted) > self.keeper.room:
+            wanted = {(split, part): self._wanted(split, layer, part) for split in HELD_SPLITS for part in parts}
+            if sum(one.size for one in wanted.values()) > self.keeper.room:
                 continue
-            for split in HELD_SPLITS:
-                for part in parts:
-                    states = self._constant(split, layer, part)
-                    if states is not None:
-                        self._held[split, layer, part] = states
+            for (split, part), one in wanted.items():
+                states = self.keeper.get(one, partial(self._fill, split=split, layer=layer, part=part))
+                if states is not None:
+                    self._held[split, layer, part] = states
             return
 
     def _choices(self, layer: int) -> list[tuple[Part, ...]]:
@@ -157,11 +157,6 @@ class Workbench:
             else:
                 hidden = below[torch.from_numpy(places)].to(self.device)
             return self.encoder.run(Entering(hidden, mask_BL), {}, start, stop)
-
-    def _constant(self, split: str, layer: int, part: Part) -> Tensor | None:
-        if self.keeper is None:
-            return None
-        return self.keeper.get(self._wanted(split, layer, part), lambda states: self._fill(states, split, layer, part))
 
     def _wanted(self, split: str, layer: int, part: Part) -> Wanted:
         if split not in self._texts:

@@ -66,17 +66,27 @@ def set_environment(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray does so by itself only for clusters that it finds itself
 
 
-def check_nodes(precision: Precision) -> None:
-    """Raises UserError where a node of the cluster lacks the plan's precision. Nodes that join later refuse trials."""
+def check_nodes(precision: Precision, gpus: float) -> None:
+    """Raises UserError where a node that can hold a trial lacks the plan's precision; later nodes refuse trials.
+
+    gpus: a trial's. The node is asked with them in hand: without, Ray hides its accelerators and the processor answers.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     if precision == "float32":
         return
-    alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    needed = {"GPU": gpus} if gpus else {"CPU": 1}
+    able = [
+        str(node["NodeID"])
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"] and all(node["Resources"].get(kind, 0) >= amount for kind, amount in needed.items())
+    ]
     asks = [
-        ray.remote(refusal).options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-        for node in alive
+        ray.remote(refusal).options(
+            num_cpus=0, num_gpus=gpus, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        )
+        for node in able
     ]
     try:
         answers = ray.get([ask.remote(precision) for ask in asks], timeout=NODE_ANSWER_S)
