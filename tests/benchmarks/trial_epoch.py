@@ -25,7 +25,7 @@ from typing import Any
 
 os.environ.update({"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"})
 
-from tests.benchmarks.sides import Case, work
+from tests.benchmarks.sides import Case, prepare, work
 
 PILOT_SHARE = 0.1
 WHOLE = ("ours", "A")
@@ -221,6 +221,7 @@ def main() -> None:
                 wanted.task, wanted.data, wanted.model, wanted.rows, (depth - 2, depth - 1), cache,
                 precision=native_precision(),
             )  # fmt: skip
+            prepare(first)  # bad input is told here, before anything starts
             results = {}
             with Crew(cpus_here()) as crew:
                 for name, case, sides in cases(first, wanted.all, wanted.data):
