@@ -8,7 +8,7 @@ import pytest
 
 from engine_contract import EPOCHS, Accountant, order
 from qrlora_search.adapters.ray_engine.cluster import check_nodes
-from qrlora_search.adapters.simulated.serial import SerialEngine
+from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.describe.protocols import Engine
 from qrlora_search.describe.space import States
 from qrlora_search.method.machine import native_precision
@@ -26,9 +26,9 @@ def ray_here() -> Iterator[None]:
         yield
 
 
-def serial(materials: Materials, concurrency: int) -> Engine:
+def simulated(materials: Materials, concurrency: int) -> Engine:
     bench = build_workbench(materials)
-    return SerialEngine(lambda one: TrialTrainer(bench, one), (TrialFailedError,), concurrency)
+    return SimulatedEngine(lambda one: TrialTrainer(bench, one), (TrialFailedError,), concurrency)
 
 
 def on_ray(materials: Materials, concurrency: int) -> Engine:
@@ -37,7 +37,7 @@ def on_ray(materials: Materials, concurrency: int) -> Engine:
     return RayEngine(materials, States(), concurrency, 0.0, 1)
 
 
-@pytest.fixture(params=[serial, on_ray], ids=["serial", "ray"])
+@pytest.fixture(params=[simulated, on_ray], ids=["simulated", "ray"])
 def make(request):
     materials, _ = tiny_materials("bert", "cola")
     return lambda concurrency: request.param(materials, concurrency)
@@ -104,7 +104,7 @@ def test_a_node_without_the_plans_precision_is_refused_before_and_in_a_search():
 def test_engines_give_the_same_numbers():
     materials, _ = tiny_materials("roberta", "stsb")
     drivers = []
-    for engine in (serial(materials, 1), on_ray(materials, 1)):
+    for engine in (simulated(materials, 1), on_ray(materials, 1)):
         drivers.append(Accountant([order(0), order(1)]))
         engine.run(drivers[-1])
     for trial in (0, 1):

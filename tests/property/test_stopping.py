@@ -1,128 +1,293 @@
-"""The stopping rule, by properties: what may not change a decision, and who is always safe."""
+"""The stopping rule, by properties: what may not change a decision, who always stops, and who is always safe."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from qrlora_search.values.stopping import RungEntry, RungSummary, StoppingRule, decide
+from qrlora_search.values.fronts import front, pareto_ranks
+from qrlora_search.values.knowledge import Knowledge, Rung, Seen
+from qrlora_search.values.paired import Examples
+from qrlora_search.values.states import FinishedTrial
+from qrlora_search.values.stopping import StoppingRule, decide, rank_below, worth_starting
 
 RULE = StoppingRule(rungs=(1, 2, 3))
-SCORES = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
-SIZES = st.integers(0, 12)
+SCORES = st.integers(0, 10).map(lambda tenths: tenths / 10)
+SIZES = st.integers(1, 12)
 
 points = st.lists(st.tuples(SIZES, SCORES), min_size=1, max_size=20)
+curves = st.lists(st.tuples(SIZES, SCORES, SCORES), min_size=1, max_size=12)  # size, score at epoch 1, final score
 rules = st.builds(
     StoppingRule,
     rungs=st.just((1, 2)),
     neighbours=st.integers(1, 12),
     fewest=st.integers(1, 4),
-    share=st.sampled_from([0.25, 0.5, 0.75]),
+    share=st.sampled_from([0.2, 0.35, 0.5, 0.75]),
+    around=st.integers(0, 3),
+    curves=st.integers(1, 4),
+    optimism=st.sampled_from([0.5, 0.9]),
 )
 
 
-def entries_of(pairs):
-    return [RungEntry(number, size, score) for number, (size, score) in enumerate(pairs)]
+def known_of(pairs, ended=(), control=None):
+    """Return what is known after trials at epoch 1 (numbers from 0) and Finished ones (numbers from 100)."""
+    known = Knowledge(control=None if control is None else Seen(-1, 0, control))
+    for number, (size, score) in enumerate(pairs):
+        known.add(1, Seen(number, size, score))
+    for number, (size, score, final) in enumerate(ended, 100):
+        known.add(1, Seen(number, size, score))
+        known.finish(Seen(number, size, final))
+    return known
 
 
-@given(rules, points.flatmap(lambda pairs: st.tuples(st.just(pairs), st.permutations(range(len(pairs))))))
-def test_the_order_of_arrival_does_not_matter(rule, shuffled):
-    pairs, order = shuffled
-    known = entries_of(pairs)
-    for entry in known:
-        assert decide(rule, 1, entry, known) == decide(rule, 1, entry, [known[place] for place in order])
+def shuffles(lists):
+    return lists.flatmap(lambda some: st.tuples(st.just(some), st.permutations(some)))
 
 
-@given(rules, points)
-def test_the_own_entry_among_the_known_changes_nothing(rule, pairs):
-    known = entries_of(pairs)
-    assert decide(rule, 1, known[0], known) == decide(rule, 1, known[0], known[1:])
+@given(
+    rules, points, curves.flatmap(lambda some: st.permutations(range(len(some))).map(lambda o: (some, o))), st.data()
+)
+def test_the_order_of_arrival_does_not_matter(rule, pairs, ended_and_order, data):
+    ended, order = ended_and_order
+    known, again = known_of(pairs, ended, 0.3), Knowledge(control=Seen(-1, 0, 0.3))
+    for number in data.draw(st.permutations(range(len(pairs)))):
+        again.add(1, Seen(number, *pairs[number]))
+    for place in order:
+        size, score, final = ended[place]
+        again.add(1, Seen(100 + place, size, score))
+        again.finish(Seen(100 + place, size, final))
+    assert again.rungs[1].pairs == known.rungs[1].pairs
+    assert again.front == known.front
+    for number, (size, score) in enumerate(pairs):
+        one = Seen(number, size, score)
+        assert decide(rule, 1, one, known) == decide(rule, 1, one, again)
+        assert worth_starting(rule, size, known).stop == worth_starting(rule, size, again).stop
 
 
-@given(rules, points, st.lists(st.integers(1, 1000), min_size=13, max_size=13))
-def test_sizes_enter_by_order_alone(rule, pairs, steps):
-    rising = [sum(steps[: size + 1]) for size in range(13)]
-    known = entries_of(pairs)
-    scaled = entries_of([(rising[size], score) for size, score in pairs])
-    for plain, other in zip(known, scaled, strict=True):
-        assert decide(rule, 1, plain, known).stop == decide(rule, 1, other, scaled).stop
+@given(rules, points, curves)
+def test_the_own_report_among_the_known_changes_nothing(rule, pairs, ended):
+    one = Seen(0, *pairs[0])
+    assert decide(rule, 1, one, known_of(pairs, ended, 0.3)) == decide(
+        rule, 1, one, known_of([], ended, 0.3) if len(pairs) == 1 else _without_first(pairs, ended)
+    )
 
 
-@given(rules, points, st.integers(1, 4))
-def test_equal_trials_count_once(rule, pairs, times):
-    known = entries_of(pairs)
-    copies = entries_of([*pairs, *pairs[1:] * times])
-    assert decide(rule, 1, known[0], copies) == decide(rule, 1, known[0], known)
+def _without_first(pairs, ended):
+    known = known_of([], ended, 0.3)
+    for number, (size, score) in enumerate(pairs[1:], 1):
+        known.add(1, Seen(number, size, score))
+    return known
 
 
-@given(rules, points)
-def test_what_no_smaller_or_equal_trial_beats_goes_on(rule, pairs):
-    known = entries_of(pairs)
-    for entry in known:
-        beaten = any(
-            other.parameters <= entry.parameters
-            and other.score >= entry.score
-            and (other.parameters, other.score) != (entry.parameters, entry.score)
-            for other in known
+@given(rules, points, curves, st.lists(st.integers(1, 1000), min_size=13, max_size=13))
+def test_sizes_enter_by_order_alone(rule, pairs, ended, steps):
+    rising = np.cumsum(steps).tolist()
+    known = known_of(pairs, ended, 0.3)
+    scaled = known_of(
+        [(rising[size], score) for size, score in pairs],
+        [(rising[size], score, final) for size, score, final in ended],
+        0.3,
+    )
+    for number, (size, score) in enumerate(pairs):
+        assert (
+            decide(rule, 1, Seen(number, size, score), known).stop
+            == decide(rule, 1, Seen(number, rising[size], score), scaled).stop
         )
-        decision = decide(rule, 2, entry, known)
-        assert not (decision.stop and not beaten)
-        if not beaten:
-            assert decision.reason == f"no trial of {entry.parameters} parameters or fewer beats it at epoch 2"
+        assert worth_starting(rule, size, known).stop == worth_starting(rule, rising[size], scaled).stop
 
 
-@given(points, SIZES)
-def test_what_is_below_three_peers_and_more_is_stopped(pairs, size):
-    peers = {(other, score + 0.1) for other, score in pairs if other <= size}
-    assume(len(peers) >= RULE.fewest)
-    decision = decide(RULE, 1, RungEntry(99, size, 0.0), entries_of(sorted(peers)))
+@given(rules, points, curves, st.integers(1, 4))
+def test_equal_trials_count_once(rule, pairs, ended, times):
+    one = Seen(0, *pairs[0])
+    copies = known_of([*pairs, *pairs * times], [*ended, *ended * times], 0.3)
+    assert decide(rule, 1, one, copies) == decide(rule, 1, one, known_of(pairs, ended, 0.3))
+
+
+@given(rules, points, curves, SIZES, SCORES, SCORES)
+def test_below_the_control_a_trial_stops_whatever_its_size(rule, pairs, ended, size, score, control):
+    assume(score < control)
+    decision = decide(rule, 1, Seen(99, size, score), known_of(pairs, ended, control))
     assert decision.stop
-    compared = min(len(peers), RULE.neighbours)
-    assert decision.reason == f"below {compared} of {compared} trials of similar or smaller size at epoch 1"
+    assert decision.reason == f"{score:.3f}, clearly below the control's {control:.3f}, at epoch 1"
+
+
+@given(rules, points, SIZES)
+def test_at_chance_a_trial_stops_even_where_it_is_the_smallest(rule, pairs, size):
+    smallest = min(size, *(other for other, _ in pairs))
+    labels = np.arange(200) % 2.0
+    examples = Examples("mean", labels)
+    control = Seen(-1, 0, 0.8, examples.results(np.where(np.arange(200) < 160, labels, 1 - labels)))
+    known = replace(known_of(pairs), examples=examples, chance=0.5, control=control)
+    one = Seen(99, smallest, 0.5, examples.results(np.zeros(200)))
+    assert decide(rule, 1, one, known).stop
+    told_apart = replace(rule, control_errors=1e9, fewest=99)  # nothing is told apart from chance, nor is the control
+    assert not decide(told_apart, 1, one, known).stop
+
+
+@given(rules, points, curves, SCORES)
+def test_one_that_dominates_all_and_is_not_hopeless_goes_on(rule, pairs, ended, control):
+    size = min(other for other, *_ in [*pairs, *ended])
+    score = max([control, *(value for _, value, *_ in [*pairs, *ended])])
+    decision = decide(rule, 1, Seen(99, size, score), known_of(pairs, ended, control))
+    assert not decision.stop
+
+
+@given(rules, points)
+def test_the_best_of_its_neighbourhood_goes_on_while_no_curve_is_known(rule, pairs):
+    known = known_of(pairs, control=0.0)
+    for number, (size, score) in enumerate(pairs):
+        smaller = sorted({pair for pair in pairs if pair != (size, score) and pair[0] <= size}, reverse=True)
+        larger = sorted({pair for pair in pairs if pair[0] > size})
+        around = [*smaller[: rule.around], *larger[: rule.around]]
+        if around and all(value < score for _, value in around):
+            assert not decide(rule, 1, Seen(number, size, score), known).stop
+
+
+@given(rules, points, SIZES, SCORES)
+def test_larger_trials_can_only_shelter_nobody(rule, pairs, size, score):
+    smaller = [(other, value) for other, value in pairs if other <= size]
+    larger = [(size + 1 + place, 1.0) for place in range(4)]
+    with_larger = decide(replace(rule, around=0), 1, Seen(99, size, score), known_of([*smaller, *larger], control=0.0))
+    alone = decide(replace(rule, around=0), 1, Seen(99, size, score), known_of(smaller, control=0.0))
+    dominates = all(size <= other and score >= value for other, value in smaller)
+    assert dominates or with_larger == alone
 
 
 @given(points, SIZES, SCORES)
-def test_larger_trials_have_no_say(pairs, size, score):
-    larger = entries_of([(size + 1 + other, 0.9) for other, _ in pairs])
-    smaller = [RungEntry(100 + n, other, value) for n, (other, value) in enumerate(pairs) if other <= size]
-    entry = RungEntry(99, size, score)
-    assert decide(RULE, 1, entry, [*larger, *smaller]) == decide(RULE, 1, entry, smaller)
+def test_the_rank_among_smaller_trials_is_the_non_dominated_rank(pairs, size, score):
+    peers = sorted({(min(other, size), value) for other, value in pairs} - {(size, score)})
+    own, last = rank_below(score, peers)
+    ranks = pareto_ranks([*(value for _, value in peers), score], [*(other for other, _ in peers), size])
+    assert own == ranks[-1]
+    among_peers = pareto_ranks([value for _, value in peers], [other for other, _ in peers])
+    assert last == max([own, *among_peers])
 
 
-@given(points, st.integers(4, 50))
-def test_off_the_rungs_nothing_is_decided(pairs, epoch):
-    decision = decide(RULE, epoch, RungEntry(99, 12, -1.0), entries_of(pairs))
+@given(curves, SIZES, SCORES)
+def test_the_bar_is_the_best_finished_trial_no_larger_or_the_control(ended, size, control):
+    known = known_of([], ended, control)
+    best = max([control, *(final for other, _, final in ended if other <= size)])
+    assert known.bar(size).score == best
+    expected = front([FinishedTrial(n, final, other) for n, (other, _, final) in enumerate(ended, 100)], -1.0)
+    assert [(one.parameters, one.score) for one in known.front] == [(one.parameters, one.score) for one in expected]
+
+
+@given(rules, curves, SIZES, SCORES)
+def test_the_best_case_is_the_score_here_and_a_quantile_of_gains(rule, ended, size, score):
+    known = known_of([], ended, 0.0)
+    gains = sorted({(other, here, final): final - here for other, here, final in ended}.values())
+    assert known.rungs[1].gains == pytest.approx(gains)
+    decision = decide(replace(rule, fewest=99), 1, Seen(99, size, score), known)
+    best = score + gains[min(len(gains) - 1, int(rule.optimism * len(gains)))]
+    bar = max([0.0, *(final for other, _, final in ended if other <= size)])
+    dominates = all(size <= other and score >= here for other, here, _ in ended)
+    enough = len(gains) >= rule.curves
+    assert decision.stop == (enough and not dominates and best < bar - 1e-9 and score < bar)
+    if decision.stop:
+        assert decision.reason.startswith(f"best case {best:.3f} < {bar:.3f} at ")
+
+
+@given(points, curves, st.integers(4, 50))
+def test_off_the_rungs_nothing_is_decided(pairs, ended, epoch):
+    decision = decide(RULE, epoch, Seen(99, 12, -1.0), known_of(pairs, ended, 0.5))
     assert not decision.stop
     assert decision.reason == f"epoch {epoch} is no rung"
+
+
+@st.composite
+def answers(draw, trials=8, n=40):
+    """Draw labels and the predictions of some trials."""
+    seed = draw(st.integers(0, 10_000))
+    random = np.random.default_rng(seed)
+    labels = (random.random(n) < 0.6).astype(float)
+    labels[:2] = 0, 1
+    wrong = random.random((trials, n)) < random.uniform(0.05, 0.6, size=(trials, 1))
+    return labels, np.where(wrong, 1 - labels, labels)
+
+
+@given(rules, answers(), st.sampled_from(["mean", "correlation"]), st.data())
+def test_no_stop_for_a_deficit_within_one_paired_error_but_below_the_control(rule, labelled, kind, data):
+    labels, predictions = labelled
+    examples = Examples(kind, labels)
+    known = Knowledge(examples=examples)
+    everyone = []
+    for number, given_answers in enumerate(predictions):
+        value = float(np.mean(given_answers == labels)) if kind == "mean" else _phi(labels, given_answers)
+        everyone.append(Seen(number, data.draw(SIZES), value, examples.results(given_answers)))
+        known.add(1, everyone[-1])
+    for one in everyone[:3]:
+        known.finish(one)
+    for one in everyone:
+        if decide(rule, 1, one, known).stop:
+            deficits = [
+                other.score - one.score >= examples.paired_error(one.results, other.results) * (1 - 1e-9)
+                for other in everyone
+                if other.parameters <= one.parameters and other.score > one.score
+            ]
+            assert any(deficits)
+        assert not decide(replace(rule, errors=1e6), 1, one, known).stop
+
+
+def _phi(labels, given_answers):
+    return 0.0 if given_answers.std() == 0 else float(np.corrcoef(labels, given_answers)[0, 1])
+
+
+@given(rules, curves, SIZES)
+def test_a_trial_is_refused_only_where_even_three_deviations_are_below_the_front(rule, ended, size):
+    known = known_of([], ended, 0.0)
+    decision = worth_starting(rule, size, known)
+    nearest = known.finals_around(size, rule.neighbours // 2)
+    if decision.stop:
+        assert len(nearest) >= 8
+        assert max(nearest) <= known.bar(12).score
+        best = np.mean(nearest) + 3 * np.std(nearest, ddof=1) * np.sqrt(1 + 1 / len(nearest))
+        assert best < known.bar(size).score
+        assert decision.reason.startswith(f"best case {best:.3f} before training < {known.bar(size).score:.3f} at ")
+
+
+def test_a_size_that_lost_clearly_is_not_started_and_an_unknown_one_is():
+    ended = [(4, 0.5, 0.9)] + [(40 + place, 0.2, 0.3 + place / 1000) for place in range(10)]
+    known = known_of([], ended, 0.1)
+    assert worth_starting(RULE, 45, known).stop
+    assert not worth_starting(RULE, 45, known_of([], ended[:6], 0.1)).stop
+    assert not worth_starting(RULE, 3, known).stop
 
 
 @pytest.mark.parametrize(
     ("pairs", "score", "stop", "reason"),
     [
-        ([], 0.1, False, "no trial of 10 parameters or fewer beats it at epoch 2"),
+        ([], 0.1, False, "no known trial is smaller or scores higher at epoch 2"),
         ([(9, 0.5), (8, 0.5)], 0.1, False, "only 2 trials of similar or smaller size at epoch 2"),
-        ([(9, 0.5), (8, 0.5), (7, 0.05), (6, 0.0)], 0.1, False, "below 2 of 4 trials of similar or smaller size"),
-        ([(9, 0.5), (8, 0.5), (7, 0.2), (6, 0.0)], 0.1, True, "below 3 of 4 trials of similar or smaller size"),
         ([(9, 0.5), (9, 0.5), (9, 0.5)], 0.1, False, "only 1 trials of similar or smaller size at epoch 2"),
+        ([(9, 0.5), (8, 0.4), (7, 0.05), (6, 0.0)], 0.1, True, "below 2 of 4 trials of similar or smaller size"),
+        ([(9, 0.05), (8, 0.04), (7, 0.2), (6, 0.0)], 0.1, False, "below 1 of 4 trials of similar or smaller size, but"),
+        ([(9, 0.05), (8, 0.04), (7, 0.03), (6, 0.2)], 0.3, False, "below 0 of 4 trials of similar or smaller size"),
     ],
 )
 def test_reasons_name_their_numbers(pairs, score, stop, reason):
-    decision = decide(RULE, 2, RungEntry(99, 10, score), entries_of(pairs))
-    assert decision.stop is stop
+    known = Knowledge()
+    for number, (size, value) in enumerate(pairs):
+        known.add(2, Seen(number, size, value))
+    decision = decide(RULE, 2, Seen(99, 10, score), known)
     assert decision.reason.startswith(reason)
+    assert decision.stop is stop
 
 
 def test_only_the_next_smaller_trials_are_peers():
-    near = [(size, 0.0) for size in range(12, 4, -1)]
-    far = [(size, 0.5) for size in range(5)]
-    assert not decide(RULE, 1, RungEntry(99, 12, 0.1), entries_of(near + far)).stop
+    near = [(size, 0.05 * (size % 2)) for size in range(32, 20, -1)]
+    far = [(size, 0.5) for size in range(1, 9)]
+    assert not decide(RULE, 1, Seen(99, 32, 0.1), known_of(near + far)).stop
+    assert decide(replace(RULE, neighbours=40, around=0, share=0.2), 1, Seen(99, 32, 0.0), known_of(near + far)).stop
 
 
-def test_the_summary_keeps_the_newest_entry_of_a_trial_at_each_epoch():
-    summary = RungSummary()
-    summary.add(1, RungEntry(7, 10, 0.1))
-    summary.add(1, RungEntry(8, 20, 0.3))
-    summary.add(1, RungEntry(7, 10, 0.2))
-    summary.add(2, RungEntry(7, 10, 0.4))
-    assert summary.at(1) == [RungEntry(7, 10, 0.2), RungEntry(8, 20, 0.3)]
-    assert summary.at(2) == [RungEntry(7, 10, 0.4)]
-    assert summary.at(3) == []
+def test_a_trial_reported_again_replaces_what_was_noted():
+    rung = Rung()
+    for one in (Seen(7, 10, 0.1), Seen(8, 20, 0.3), Seen(9, 10, 0.1), Seen(7, 10, 0.2)):
+        rung.add(one)
+    assert rung.pairs == [(10, 0.1), (10, 0.2), (20, 0.3)]
+    assert rung.scores == [0.1, 0.2, 0.3]
+    rung.add(Seen(9, 10, 0.2))
+    assert rung.pairs == [(10, 0.2), (20, 0.3)]
+    assert rung.holder((10, 0.2)).trial == 7

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from qrlora_search.adapters.simulated.serial import SerialEngine
+from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app.loop import MOST_UNUSED, SearchLoop
 from qrlora_search.describe.plan import DataCounts, EncoderShape, SearchPlan, Source
 from qrlora_search.describe.proposals import canonical
@@ -75,7 +75,7 @@ def search(tmp_path, the_plan, taus, begin, concurrency=1, history=None, first=0
         the_plan, record, history or History(plan=the_plan), sampler,
         lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), kept.__setitem__,
     )  # fmt: skip
-    SerialEngine(begin, (ScriptedError,), concurrency).run(loop)
+    SimulatedEngine(begin, (ScriptedError,), concurrency).run(loop)
     return loop, sampler, record, kept
 
 
@@ -169,7 +169,7 @@ def test_the_time_limit_ends_the_search_and_leaves_trials_to_resume(tmp_path):
         now[0] += 1
         return Scripted(0.9)
 
-    SerialEngine(begin, (ScriptedError,), 2).run(loop)
+    SimulatedEngine(begin, (ScriptedError,), 2).run(loop)
     assert loop.ending == "time limit"
     assert 5 <= len(loop.history.searched) < 10
     assert loop.history.running

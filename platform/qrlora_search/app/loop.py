@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict
 
+from qrlora_search.app.deciding import Judge
 from qrlora_search.describe.configuration import Configuration
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.proposals import head_only
@@ -14,7 +15,6 @@ from qrlora_search.describe.protocols import Clock, Parameters, Sampler, TrialOr
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import HEAD_ONLY, History
 from qrlora_search.values.states import Decision, Report, TrialState
-from qrlora_search.values.stopping import RungEntry, RungSummary, StoppingRule, decide
 
 MOST_UNUSED = 500
 """So many proposals in a row that start nothing (duplicates, refusals) end the search: the space is used up."""
@@ -37,13 +37,12 @@ class SearchLoop:
     ) -> None:
         self.plan, self.record, self.history, self.sampler = plan, record, history, sampler
         self.canonical, self.keep_weights = canonical, keep_weights
-        self.rule = StoppingRule(rungs=plan.space.training.rungs)
-        self.rungs = RungSummary()
+        self.judge = Judge(plan, history)
         self.used_up = False
         self.ending = ""
         self.deadline: tuple[Clock, float] | None = None
         self.lock = threading.RLock()
-        self.known: dict[str, int] = {}
+        self.by_identity: dict[str, int] = {}
         self.waiting: dict[int, list[int]] = {}
         self.again: list[int] = []
         self._take_up()
@@ -54,16 +53,9 @@ class SearchLoop:
                 if self.history.trials[trial.duplicate_of].state is None:
                     self.waiting.setdefault(trial.duplicate_of, []).append(number)
             elif not trial.refused:
-                self.known[trial.configuration.identity] = number
+                self.by_identity[trial.configuration.identity] = number
                 if trial.state is None:
                     self.again.append(number)
-                elif number != HEAD_ONLY:
-                    self._note_rungs(number)
-
-    def _note_rungs(self, number: int) -> None:
-        trial = self.history.trials[number]
-        for line in trial.reports:
-            self.rungs.add(line.epoch, RungEntry(number, trial.configuration.parameters, line.score))
 
     def set_deadline(self, clock: Clock, at: float) -> None:
         """Ends the search at a time of this clock: running trials end at their next report, unfinished."""
@@ -107,20 +99,27 @@ class SearchLoop:
             configuration = self.canonical(proposal)
             data = {"proposal": proposal, "configuration": configuration.to_json()}
             self._append("proposed", data, number)
-            limit = self.plan.max_params
-            if limit is not None and configuration.parameters > limit:
-                reason = f"{configuration.parameters} parameters are over the limit of {limit}"
-                self._append("refused", {"reason": reason}, number)
+            refusal = self._refusal(configuration.parameters)
+            if refusal:
+                self._append("refused", {"reason": refusal}, number)
                 self.sampler.tell(number, TrialState.STOPPED, None, configuration.parameters)
                 continue
-            earlier = self.known.get(configuration.identity)
+            earlier = self.by_identity.get(configuration.identity)
             if earlier is not None:
                 self._answer(number, earlier)
                 continue
-            self.known[configuration.identity] = number
+            self.by_identity[configuration.identity] = number
             return self._start(number)
         self.used_up = True
         return None
+
+    def _refusal(self, parameters: int) -> str:
+        """Returns why a trial of this size is not started, or an empty text."""
+        limit = self.plan.max_params
+        if limit is not None and parameters > limit:
+            return f"{parameters} parameters are over the limit of {limit}"
+        before = self.judge.worth_starting(parameters)
+        return before.reason if before.stop else ""
 
     def _answer(self, number: int, earlier: int) -> None:
         self._append("duplicate", {"of": earlier}, number)
@@ -142,13 +141,12 @@ class SearchLoop:
             if report.weights:
                 self.keep_weights(trial, report.weights)
             self._append("report", data, trial)
+            self.judge.note(trial, one.reports[-1])
             if report.epoch >= one.configuration.epochs:
                 return self._finish(trial, TrialState.FINISHED, f"all {report.epoch} epochs")
             if trial == HEAD_ONLY:
                 return Decision(stop=self.interrupted, reason="the control is never stopped")
-            entry = RungEntry(trial, one.configuration.parameters, report.score)
-            self.rungs.add(report.epoch, entry)
-            decision = decide(self.rule, report.epoch, entry, self.rungs.at(report.epoch))
+            decision = self.judge.decide(trial, one.reports[-1])
             self._append("decision", {"stop": decision.stop, "reason": decision.reason}, trial)
             if decision.stop:
                 return self._finish(trial, TrialState.STOPPED, decision.reason)
@@ -165,6 +163,8 @@ class SearchLoop:
     def _finish(self, trial: int, state: TrialState, reason: str) -> Decision:
         self._append("ended", {"state": str(state), "reason": reason}, trial)
         one = self.history.trials[trial]
+        if state is TrialState.FINISHED:
+            self.judge.finished(trial)
         if trial != HEAD_ONLY:
             for number in (trial, *self.waiting.pop(trial, [])):
                 self.sampler.tell(number, state, one.score, one.configuration.parameters)
