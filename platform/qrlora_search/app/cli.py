@@ -70,6 +70,21 @@ def ui(
     return serve_ui(port, tracking_uri)
 
 
+@app.command()
+def explain(
+    output: Annotated[str, typer.Argument(help="the output folder of a search")],
+    trial: Annotated[str, typer.Argument(help="the number of a trial, or `control`")],
+) -> int:
+    """Say what happened to one trial, epoch by epoch, and why."""
+    from pathlib import Path
+
+    from qrlora_search.app.console import make_console
+    from qrlora_search.app.explaining import explain as tell
+
+    tell(Path(output), trial, make_console())
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 2 for bad input, with one clear message. `search` may be left out."""
     for name, value in _ENVIRONMENT.items():
