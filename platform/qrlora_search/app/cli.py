@@ -47,12 +47,15 @@ def search(
     gpus_per_trial: Annotated[float | None, typer.Option(help="GPUs a trial, fractions too")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow address; by default runs/mlflow.db")] = None,
     train_limit: Annotated[int | None, typer.Option(help="use at most so many rows of train")] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(help="output of an earlier search, whose front is tried first")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show plan and expected cost, and stop")] = False,
 ) -> int:
     """Find the front of score against trained parameters for one task."""
     request = SearchRequest(
         task, budget, model, data, space, seed, output, resume, max_params, time_limit, address, concurrency,
-        gpus_per_trial, tracking_uri, train_limit, dry_run,
+        gpus_per_trial, tracking_uri, train_limit, dry_run, warm_start,
     )  # fmt: skip
     from qrlora_search.app.run_search import search as run
 

@@ -63,7 +63,7 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
         ("head", f"{' or '.join(space.head.modes)} in trials; trained in warm-up"),
         ("warm-up", f"{space.warm_up.epochs} epochs at {space.warm_up.learning_rate:g}, "
                     f"batch {space.warm_up.batch_size}, {space.warm_up.workers} worker(s)"),
-        ("sampler", f"{space.sampler.name}, {space.sampler.random_first} random first; seed {plan.seed}"),
+        ("sampler", _sampler_in_words(plan)),
         ("precision", f"{plan.precision} for frozen weights and states; coefficients, head and loss float32"),
         ("constant states", states_in_words(plan)),
         ("runs on", f"{places}: {plan.concurrency} trial(s) side by side, {plan.gpus_per_trial:g} GPU each"),
@@ -71,6 +71,13 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
         ("output", plan.output),
         ("tracking", shown_address(plan.tracking_uri)),
     ]  # fmt: skip
+
+
+def _sampler_in_words(plan: SearchPlan) -> str:
+    choice = plan.space.sampler
+    first = [f"{len(plan.warm_start)} of an earlier front"] if plan.warm_start else []
+    first += ["sensible points"] if choice.start_points else []
+    return f"{choice.name}; first {' and '.join([*first, f'{choice.random_first} random'])}; seed {plan.seed}"
 
 
 def show_front(console: Console, view: FrontView, output: str) -> None:

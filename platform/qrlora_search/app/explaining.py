@@ -6,24 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from qrlora_search.app.reading import read_search
 from qrlora_search.describe.plan import SearchPlan
-from qrlora_search.record.events import Record, record_url
-from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory, history_of
+from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.errors import UserError
 
 CONTROL = "control"
-
-
-def read_history(output: Path) -> History:
-    """Returns the state of the search in an output folder; raises UserError where there is none."""
-    if not (output / "record.db").is_file():
-        kind = "is no search's output" if output.is_dir() else "does not exist"
-        raise UserError(f"OUTPUT {str(output)!r} {kind}: it has no record.db; name a folder that --output made")
-    record = Record(record_url(output))
-    try:
-        return history_of(record.all())
-    finally:
-        record.close()
 
 
 def find_trial(history: History, asked: str) -> TrialHistory:
@@ -40,15 +28,13 @@ def find_trial(history: History, asked: str) -> TrialHistory:
 
 def explain(output: Path, asked: str, console: Console) -> None:
     """Prints one trial: its configuration, each epoch with the rule's words, and how it ended."""
-    history = read_history(output)
-    if history.plan is None:
-        raise UserError(f"OUTPUT {str(output)!r} holds a record without a plan: the search had not begun")
+    history, plan = read_search(output, "OUTPUT")
     one = find_trial(history, asked)
-    console.print(_title(one, history.plan), markup=False)
+    console.print(_title(one, plan), markup=False)
     for line in _facts(one):
         console.print(line, markup=False)
     if one.reports:
-        console.print(_epochs(one, history.plan))
+        console.print(_epochs(one, plan))
     console.print(_ending(one, history), markup=False)
 
 

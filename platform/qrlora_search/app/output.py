@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from qrlora_search.app.planning import Planned
+from qrlora_search.app.reading import read_search
 from qrlora_search.describe.plan import differences
-from qrlora_search.record.events import Record, record_url
-from qrlora_search.record.history import history_of
 from qrlora_search.values.errors import UserError
 
 
@@ -18,19 +17,15 @@ def open_output(planned: Planned, resume: bool) -> str:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"--output {str(folder)!r} exists and is no search's output; name another folder")
         return "new"
-    record = Record(record_url(folder))
-    history = history_of(record.all())
-    record.close()
-    if history.plan is None:
-        raise UserError(f"--output {str(folder)!r} holds a record without a plan; remove the folder or name another")
-    different = differences(history.plan, plan)
+    history, before = read_search(folder, "--output")
+    different = differences(before, plan)
     if different:
         raise UserError(
             f"--output {str(folder)!r} belongs to another search ({'; '.join(different[:4])}); "
             "name another folder, or give the same options"
         )
     done = history.outcome == "complete" and (folder / "front.json").is_file()
-    if done and plan.budget <= max(history.plan.budget, len(history.searched)):
+    if done and plan.budget <= max(before.budget, len(history.searched)):
         return "finished"
     if not resume:
         have = f"{len(history.searched)} of {plan.budget} configurations started"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.request import RUNS, Checked
+from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
 from qrlora_search.describe.proposals import check_depth
 from qrlora_search.describe.space import SearchSpace
@@ -78,6 +79,7 @@ def plan_search(checked: Checked) -> Planned:
         address=request.address,
         tracking_uri=request.tracking_uri or local_tracking(RUNS),
         output="",
+        warm_start=front_proposals(request.warm_start, checked.space, shape.layers),
     )
     output = Path(request.output) if request.output else RUNS / f"{plan.task}-{plan.hash}"
     return Planned(plan.model_copy(update={"output": str(output)}), splits, kept)

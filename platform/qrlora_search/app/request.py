@@ -33,6 +33,7 @@ class SearchRequest:
     tracking_uri: str | None = None
     train_limit: int | None = None
     dry_run: bool = False
+    warm_start: str | None = None
 
 
 @dataclass(frozen=True)

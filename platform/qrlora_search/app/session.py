@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
-from qrlora_search.adapters.optuna_search.sampler import OptunaSampler
+from qrlora_search.adapters.optuna_search.sampler import OptunaSampler, Place
 from qrlora_search.app.console import ProgressSink, show_front
 from qrlora_search.app.front_view import FrontView, build_front_view, members_of
 from qrlora_search.app.loop import SearchLoop
@@ -23,7 +23,9 @@ from qrlora_search.app.scoring import Scorer, Weights, copy_adapter
 from qrlora_search.describe.configuration import Configuration
 from qrlora_search.describe.proposals import canonical, dimensions
 from qrlora_search.describe.protocols import Engine, Parameters
+from qrlora_search.describe.settings import Settings
 from qrlora_search.describe.tasks import find_task
+from qrlora_search.describe.tried import Tried
 from qrlora_search.prepare.preparation import Prepared
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import HEAD_ONLY, TrialHistory, history_of
@@ -108,16 +110,18 @@ class Session:
 
     def _sampler(self) -> OptunaSampler:
         space, plan = self.plan.space, self.plan
-        names = dimensions(space, plan.encoder.layers)
-        sampler = OptunaSampler(self.record.url, "search", names, space.sampler, plan.seed)
-        if any(number != HEAD_ONLY for number in self.history.trials):
-            sampler.rebuild([self._told(one) for number, one in sorted(self.history.trials.items()) if number >= 0])
+        settings = Settings(dimensions(space, plan.encoder.layers), self._canonical, plan.max_params)
+        first = [*plan.warm_start, *(settings.start_points() if space.sampler.start_points else [])]
+        sampler = OptunaSampler(Place(self.record.url), settings, space.sampler, plan.seed, first)
+        proposed = [one for number, one in sorted(self.history.trials.items()) if number != HEAD_ONLY]
+        if proposed:
+            sampler.rebuild(self._tried(one) for one in proposed)
         return sampler
 
-    def _told(self, one: TrialHistory) -> tuple[Parameters, TrialState | None, float | None, int]:
+    def _tried(self, one: TrialHistory) -> Tried:
         source = one if one.duplicate_of is None else self.history.trials[one.duplicate_of]
         state = TrialState.STOPPED if one.refused else source.state
-        return one.proposal, state, source.score, one.configuration.parameters
+        return Tried(one.number, one.proposal, state, source.score, one.configuration.parameters)
 
     def _canonical(self, proposal: Parameters) -> Configuration:
         return canonical(self.plan.space, proposal, self.prepared.spectra, self.plan.encoder.layers)

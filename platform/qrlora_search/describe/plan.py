@@ -79,6 +79,7 @@ class SearchPlan(Frozen):
     address: str | None
     tracking_uri: str
     output: str
+    warm_start: tuple[dict[str, str | int | float], ...] = ()
 
     @property
     def identity(self) -> dict[str, object]:

@@ -57,6 +57,17 @@ def dimensions(space: SearchSpace, depth: int) -> list[Dimension]:
     return [one for one in result if one.when is None or one.when[1] in kinds]
 
 
+def fits(space: SearchSpace, depth: int, parameters: Parameters) -> bool:
+    """Returns whether parameters, of another search perhaps, are a proposal of this space."""
+    active = [one for one in dimensions(space, depth) if one.when is None or parameters.get(one.when[0]) == one.when[1]]
+    return sorted(one.name for one in active) == sorted(parameters) and all(
+        parameters[one.name] in one.choices
+        if one.choices
+        else not isinstance(value := parameters[one.name], str) and one.low <= value <= one.high
+        for one in active
+    )
+
+
 def _list_name(layers: tuple[int, ...]) -> str:
     return ",".join(map(str, sorted(set(layers))))
 

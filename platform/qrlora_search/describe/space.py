@@ -130,10 +130,13 @@ class States(_Table):
 
 
 class SamplerChoice(_Table):
-    """Which Optuna sampler proposes, and after how many random proposals it starts to learn."""
+    """Which sampler proposes, and after how many random proposals it starts to learn: Optuna's, or one that spreads
+    over sizes. start_points: whether the sensible points come first.
+    """
 
-    name: Literal["tpe", "nsga2", "random"] = "tpe"
+    name: Literal["tpe", "nsga2", "random", "stratified"] = "stratified"
     random_first: Annotated[int, Field(ge=1)] = 10
+    start_points: bool = True
 
 
 class SearchSpace(_Table):

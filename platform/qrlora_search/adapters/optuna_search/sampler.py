@@ -1,105 +1,126 @@
-"""Optuna proposes for both objectives at once, and is told how every proposal ended.
+"""The search's sampler: it proposes for both objectives at once, is told how every proposal ended, and keeps an Optuna
+study of all of it in the record's database, for whoever opens that.
 
-A sampler restarted with the same seed would propose differently, so each proposal gets a sampler of its own, seeded by
-(seed, number). Stopped trials are told PRUNED without values: a multi-objective TPE ranks them last, and fails once a
-pruned trial carries intermediate values. The study is derived from the record and made again from it on resume.
+First come given points (sensible ones, or the front of an earlier search), then what a proposer makes of a bounded part
+of the trials. A proposal that would train what was proposed before is drawn again. The study is derived from the
+record and made again from it on resume.
 """
 
-import hashlib
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, create_trial
 
-from qrlora_search.describe.proposals import Dimension
+from qrlora_search.adapters.optuna_search.proposers import DIRECTIONS, METRICS, OptunaProposer, frozen, sampler_of
 from qrlora_search.describe.protocols import Parameters
+from qrlora_search.describe.settings import Settings
 from qrlora_search.describe.space import SamplerChoice
+from qrlora_search.describe.stratified import Stratified
+from qrlora_search.describe.tried import Proposer, Seen, Tried
 from qrlora_search.values.objectives import size_axis
 from qrlora_search.values.states import TrialState
 
-METRICS = ["score", "log10(1 + parameters)"]
-_STATES = {
-    TrialState.FINISHED: optuna.trial.TrialState.COMPLETE,
-    TrialState.STOPPED: optuna.trial.TrialState.PRUNED,
-    TrialState.FAILED: optuna.trial.TrialState.FAIL,
-}
+_TRIES = 40
+"""So many draws of a proposer, and then as many at random, before a proposal is a duplicate after all."""
 
 
-def distribution(dimension: Dimension) -> BaseDistribution:
-    """Returns Optuna's form of a parameter."""
-    if dimension.choices:
-        return CategoricalDistribution(dimension.choices)
-    if dimension.integer:
-        return IntDistribution(int(dimension.low), int(dimension.high))
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+@dataclass(frozen=True)
+class Place:
+    """Where the study is kept: the database's address and the study's name."""
+
+    url: str
+    name: str = "search"
 
 
 class OptunaSampler:
-    """A `Sampler` over an Optuna study in the record's database."""
+    """A `Sampler` over an Optuna study in the record's database. first: points that are proposed before any other."""
 
-    def __init__(self, url: str, name: str, dimensions: list[Dimension], choice: SamplerChoice, seed: int) -> None:
+    def __init__(
+        self, place: Place, settings: Settings, choice: SamplerChoice, seed: int, first: Iterable[Parameters] = ()
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.url, self.name, self.choice, self.seed = url, name, choice, seed
-        self.dimensions = dimensions
-        self.storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-        self.study = self._open()
+        self.place, self.settings, self.choice, self.seed = place, settings, choice, seed
+        self.storage = optuna.storages.RDBStorage(place.url, engine_kwargs={"connect_args": {"timeout": 60}})
+        self.first = list(first)
+        self._begin([])
 
-    def _open(self) -> optuna.Study:
-        study = optuna.create_study(
-            study_name=self.name, storage=self.storage, directions=["maximize", "minimize"], load_if_exists=True
+    def rebuild(self, rows: Iterable[Tried]) -> None:
+        """Makes the study again from what the record says of every proposal, in order of number from 0."""
+        optuna.delete_study(study_name=self.place.name, storage=self.storage)
+        self._begin(list(rows))
+
+    def _begin(self, rows: list[Tried]) -> None:
+        self.study = optuna.create_study(
+            study_name=self.place.name, storage=self.storage, directions=DIRECTIONS, load_if_exists=True
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(METRICS)
-        return study
-
-    def rebuild(self, ended: Iterable[tuple[Parameters, TrialState | None, float | None, int]]) -> None:
-        """Makes the study again from what the record says of every proposal, in order.
-
-        Each row: parameters, state (None: still to be trained), score, adapter parameters.
-        """
-        optuna.delete_study(study_name=self.name, storage=self.storage)
-        self.study = self._open()
-        self.study.add_trials([self._frozen(*row) for row in ended])
-
-    def _frozen(self, given: Parameters, state: TrialState | None, score: float | None, count: int) -> FrozenTrial:
-        active = {one.name: distribution(one) for one in self.dimensions if one.name in given}
-        complete = state is TrialState.FINISHED and score is not None
-        return create_trial(
-            state=optuna.trial.TrialState.RUNNING if state is None else _STATES[state],
-            params=dict(given),
-            distributions=active,
-            values=[score, float(size_axis(count))] if complete and score is not None else None,
+            self.study.set_metric_names(METRICS)
+        dimensions = self.settings.dimensions
+        self.seen = Seen(self.seed)
+        self.proposer: Proposer = (
+            Stratified(self.settings, self.choice.random_first, self.seed)
+            if self.choice.name == "stratified"
+            else OptunaProposer(dimensions, partial(sampler_of, self.choice), self.seed)
         )
+        self.open: dict[int, Parameters] = {}
+        self.identities: set[str] = set()
+        self.used_up, self.pending = False, list(self.first)
+        self.study.add_trials([frozen(dimensions, one) for one in rows])
+        self.asked = len(rows)
+        for one in rows:
+            self.identities.add(self.settings.canonical(one.parameters).identity)
+            if one.state is None:
+                self.open[one.number] = one.parameters
+            else:
+                self.seen.add(one)
 
     def ask(self) -> tuple[int, Parameters]:
         """Returns the number of a new proposal and its parameters."""
-        number = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = self._seeded(number)
-        trial = self.study.ask()
-        parameters: Parameters = {}
-        for one in self.dimensions:
-            if one.when is None or parameters[one.when[0]] == one.when[1]:
-                parameters[one.name] = _suggest(trial, one)
-        return trial.number, parameters
+        number, parameters = self.asked, self._new()
+        self.study.add_trial(frozen(self.settings.dimensions, Tried(number, parameters, None, None, 0)))
+        self.asked += 1
+        self.open[number] = parameters
+        return number, parameters
+
+    def _new(self) -> Parameters:
+        """Returns the next given point or proposal that was not proposed before; a duplicate once there is none."""
+        while self.pending:
+            if self._is_new(point := self.pending.pop(0)):
+                return point
+        parameters = self.proposer.propose(self.asked, self.seen)
+        for again in range(1, 2 * _TRIES):
+            if self.used_up or self._is_new(parameters):
+                break
+            at_random = (
+                self.settings.draw(np.random.default_rng([self.seed, self.asked, again])) if again > _TRIES else None
+            )
+            parameters = at_random or self.proposer.propose(self.asked, self.seen, again)
+        else:
+            self.used_up = True
+        return parameters
+
+    def _is_new(self, parameters: Parameters) -> bool:
+        identity = self.settings.canonical(parameters).identity
+        new = identity not in self.identities
+        self.identities.add(identity)
+        return new
 
     def tell(self, number: int, state: TrialState, score: float | None, parameters: int) -> None:
         """Takes the end of a proposal: Finished is told COMPLETE, Stopped PRUNED, Failed FAIL. Told once."""
-        if self.study.get_trials(deepcopy=False)[number].state.is_finished():
+        proposal = self.open.pop(number, None)
+        if proposal is None:
             return
+        self.seen.add(Tried(number, proposal, state, score, parameters))
         if state is TrialState.FINISHED and score is not None:
             self.study.tell(number, [score, float(size_axis(parameters))])
         else:
-            self.study.tell(number, state=_STATES[state])
+            pruned, failed = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
+            self.study.tell(number, state=pruned if state is TrialState.STOPPED else failed)
 
     def close(self) -> None:
         """Gives the database back; the sampler is of no use after that."""
@@ -107,24 +128,5 @@ class OptunaSampler:
         self.storage.engine.dispose()
 
     def running(self) -> list[int]:
-        """Returns the numbers of proposals that Optuna holds for running."""
-        states = (optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.WAITING)
-        return [trial.number for trial in self.study.get_trials(deepcopy=False, states=states)]
-
-    def _seeded(self, number: int) -> BaseSampler:
-        text = f"{self.seed}/{number}".encode()
-        seed = int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
-        if self.choice.name == "random":
-            return RandomSampler(seed=seed)
-        if self.choice.name == "nsga2":
-            return NSGAIISampler(seed=seed, population_size=max(4, self.choice.random_first))
-        return TPESampler(seed=seed, n_startup_trials=self.choice.random_first)
-
-
-def _suggest(trial: optuna.Trial, one: Dimension) -> str | int | float:
-    if one.choices:
-        chosen = trial.suggest_categorical(one.name, one.choices)
-        return chosen if isinstance(chosen, int) else str(chosen)
-    if one.integer:
-        return trial.suggest_int(one.name, int(one.low), int(one.high))
-    return trial.suggest_float(one.name, one.low, one.high, log=one.log)
+        """Returns the numbers of proposals that were not told how they ended."""
+        return sorted(self.open)

@@ -1,0 +1,65 @@
+"""A sampler that spreads over sizes: it chooses a size first, then what to adapt at that size.
+
+Sizes come from a van der Corput sequence over log size, so that every range of sizes is visited alike. What is adapted
+comes from the trials nearest in size, Finished or Stopped: the best of a few of them, with a change or two; some
+proposals are drawn at random. tau is then solved for the size. This is MAP-Elites with size as the behaviour (Mouret
+and Clune, arXiv 1504.04909), in the space of what is trained rather than of how it is written down.
+"""
+
+import math
+
+import numpy as np
+
+from qrlora_search.describe.protocols import Parameters
+from qrlora_search.describe.settings import Settings
+from qrlora_search.describe.tried import Seen, Tried
+
+_NEAREST = 6
+_RANDOM_SHARE = 0.25
+_BEST_SHARE = 0.7
+_TRIES = 6
+_CLOSE = 0.1
+"""A size within a tenth of the target is close enough."""
+
+
+class Stratified:
+    """A `Proposer`. random_first: so many trials before it learns from them."""
+
+    def __init__(self, settings: Settings, random_first: int, seed: int) -> None:
+        self.settings, self.random_first, self.seed = settings, random_first, seed
+
+    def propose(self, number: int, tried: Seen, again: int = 0) -> Parameters:
+        """Returns parameters near the size whose turn it is. again: counts further tries for the same number."""
+        random = np.random.default_rng([self.seed, number, again])
+        low, high = (math.log(size) for size in self.settings.sizes)
+        jitter = float(random.normal(0, 0.02)) if again else 0.0
+        target = math.exp(low + min(1.0, max(0.0, van_der_corput(number) + jitter)) * (high - low))
+        scored = [one for one in tried.trials if one.score is not None]
+        best, off = self._settings_near(target, scored, random)
+        for _ in range(_TRIES):
+            if off < _CLOSE:
+                break
+            other, distance = self._settings_near(target, scored, random)
+            if distance < off:
+                best, off = other, distance
+        return best
+
+    def _settings_near(
+        self, target: float, scored: list[Tried], random: np.random.Generator
+    ) -> tuple[Parameters, float]:
+        if len(scored) < self.random_first or random.random() < _RANDOM_SHARE:
+            return self.settings.at_size(self.settings.draw(random), target)
+        nearest = sorted(scored, key=lambda one: (abs(math.log(one.size / target)), one.number))[:_NEAREST]
+        best = max(nearest, key=lambda one: (one.score or 0.0, -one.number))
+        parent = best if random.random() < _BEST_SHARE else nearest[int(random.integers(len(nearest)))]
+        return self.settings.at_size(self.settings.change(parent.parameters, random), target)
+
+
+def van_der_corput(number: int) -> float:
+    """Returns the number's place in (0, 1) in the base-2 van der Corput sequence: its digits mirrored at the point."""
+    place, unit = 0.0, 0.5
+    number += 1
+    while number:
+        place += unit * (number & 1)
+        number, unit = number >> 1, unit / 2
+    return place

@@ -1,0 +1,112 @@
+"""Settings of proposals: corners, sizes, changes, start points; and the sampler that spreads over sizes."""
+
+import math
+
+import numpy as np
+import pytest
+
+from qrlora_search.describe.proposals import canonical, dimensions, fits
+from qrlora_search.describe.settings import Settings
+from qrlora_search.describe.space import SearchSpace
+from qrlora_search.describe.stratified import Stratified, van_der_corput
+from qrlora_search.describe.tried import Seen, Tried
+from qrlora_search.values.states import TrialState
+
+SPECTRA = {(layer, matrix): np.exp(-np.arange(384) / 90) for layer in range(12) for matrix in "qkvo"}
+ENERGY, THRESHOLD = SearchSpace(), SearchSpace.model_validate({"tau": {"rule": "threshold"}})
+
+
+def settings_of(space=ENERGY, depth=6, max_params=None):
+    return Settings(dimensions(space, depth), lambda one: canonical(space, one, SPECTRA, depth), max_params)
+
+
+@pytest.mark.parametrize("space", [ENERGY, THRESHOLD], ids=["energy", "threshold"])
+def test_corners_are_the_smallest_and_the_largest_there_are(space):
+    settings, random = settings_of(space), np.random.default_rng(0)
+    sizes = [settings.size(settings.draw(random)) for _ in range(300)]
+    assert settings.sizes[0] == settings.size(settings.smallest) <= min(sizes)
+    assert settings.sizes[1] == settings.size(settings.largest) >= max(sizes)
+
+
+@pytest.mark.parametrize("space", [ENERGY, THRESHOLD], ids=["energy", "threshold"])
+def test_tau_is_solved_for_a_size_and_never_over_the_limit(space):
+    settings, limited = settings_of(space), settings_of(space, max_params=100)
+    random = np.random.default_rng(1)
+    for _ in range(50):
+        drawn = settings.draw(random)
+        ends = [settings.size({**drawn, "tau": tau}) for tau in (space.tau.low, space.tau.high)]
+        target = math.exp(random.uniform(*map(math.log, sorted(ends))))
+        solved, off = settings.at_size(drawn, target)
+        matrices = len(settings.canonical(drawn).ranks)
+        assert abs(settings.size(solved) - target) <= matrices  # a step of tau changes each rank by one at most
+        assert off == pytest.approx(abs(math.log(settings.size(solved) / target)))
+        if min(ends) <= 100:
+            assert limited.size(limited.at_size(drawn, target)[0]) <= 100
+
+
+def test_a_change_stays_in_the_space_and_changes_something():
+    settings, random = settings_of(), np.random.default_rng(2)
+    one, moved = settings.draw(random), 0
+    for _ in range(100):
+        other = settings.change(one, random)
+        assert fits(ENERGY, 6, other)
+        moved += settings.canonical(other).identity != settings.canonical(one).identity
+        one = other
+    assert moved > 80
+
+
+def test_start_points_are_the_papers_settings_the_extremes_and_sizes_between():
+    for depth, layers in ((12, 4), (6, 2), (2, 1)):
+        settings = settings_of(depth=depth)
+        points = settings.start_points()
+        found = [settings.canonical(one) for one in points]
+        assert found[0].words.startswith("qv in layer")
+        assert found[1].words.startswith("q in layer")
+        for one in found[:2]:
+            assert sorted({rank.layer for rank in one.ranks}) == list(range(depth - layers, depth))
+        assert points[0]["tau"] == 0.5
+        sizes = [one.parameters for one in found]
+        assert {min(sizes), max(sizes)} == set(settings.sizes)
+        logs = np.log(sorted(sizes))
+        assert np.diff(logs).max() < 0.45 * (logs[-1] - logs[0])
+        assert len({one.identity for one in found}) == len(points) >= 6
+
+
+def test_start_points_keep_to_the_limit_and_to_the_space():
+    assert all(settings_of(max_params=60).size(one) <= 60 for one in settings_of(max_params=60).start_points())
+    narrow = SearchSpace.model_validate({"matrices": {"of": ["k"]}, "layers": {"families": ["every"]}})
+    points = settings_of(narrow).start_points()
+    assert points
+    assert all(fits(narrow, 6, one) for one in points)
+
+
+def test_mirrored_digits():
+    assert [van_der_corput(number) for number in range(5)] == [0.5, 0.25, 0.75, 0.125, 0.625]
+
+
+@pytest.mark.parametrize("limit", [None, 200])
+def test_proposals_spread_evenly_over_log_size(limit):
+    settings = settings_of(max_params=limit)
+    sampler, tried = Stratified(settings, 8, seed=3), Seen(3)
+    for number in range(64):
+        one = sampler.propose(number, tried)
+        tried.add(Tried(number, one, TrialState.STOPPED, 0.1, settings.size(one)))
+    logs = np.log([one.size for one in tried.trials])
+    ends = np.log(settings.sizes)
+    shares = np.histogram(logs, bins=4, range=(ends[0] - 1e-9, ends[1] + 1e-9))[0] / 64
+    assert shares.min() > 0.15
+    assert limit is None or max(one.size for one in tried.trials) <= limit
+
+
+def test_it_learns_what_to_adapt_from_finished_and_stopped_trials():
+    settings, hits = settings_of(), {}
+    for learns in (False, True):
+        sampler, tried, found = Stratified(settings, 8 if learns else 10**6, seed=4), Seen(4), 0
+        for number in range(120):
+            one = sampler.propose(number, tried)
+            good = one["matrices"] == "v"
+            state = TrialState.FINISHED if number % 2 else TrialState.STOPPED
+            tried.add(Tried(number, one, state, 0.5 + 0.1 * good, settings.size(one)))
+            found += good and number >= 60
+        hits[learns] = found
+    assert hits[True] > 2 * max(1, hits[False])
