@@ -54,7 +54,9 @@ class Judge:
         )
 
     def worth_starting(self, parameters: int) -> Decision:
-        """Returns whether a trial of this size could enter the front at all."""
+        """Returns whether a trial of this size is started: without rungs every one is, and trained to its end."""
+        if not self.rule.rungs:
+            return Decision(stop=False, reason="there are no rungs")
         return worth_starting(self.rule, parameters, self.known)
 
     def _seen(self, trial: TrialHistory | None, score: float, packed: str) -> Seen:
