@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tests.benchmarks.rules import Policy, Table
 
-from qrlora_search.adapters.simulated.curves import ReplayedFailureError
+from qrlora_search.adapters.simulated.curves import Replay, ReplayedFailureError
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.values.fronts import front, hypervolume
@@ -36,6 +36,7 @@ class Replayed:
     finished: list[FinishedTrial] = field(default_factory=list)
     steps: list[tuple[int, float]] = field(default_factory=list)
     places: dict[int, int] = field(default_factory=dict)
+    resume: dict[int, int] = field(default_factory=dict)
 
     @property
     def exhausted(self) -> bool:
@@ -46,6 +47,10 @@ class Replayed:
         return self.used >= self.epochs
 
     def next_trial(self) -> TrialOrder | None:
+        promoted = None if self.interrupted else self.policy.promotes()
+        if promoted is not None:
+            trial, self.resume[promoted[0]] = promoted
+            return TrialOrder(trial, self.table.curves.curves[self.places[trial]].configuration, 0)
         while not self.exhausted:
             place = self.pick()
             if place is None:
@@ -83,8 +88,13 @@ class Replayed:
 
     def run(self, concurrency: int) -> "Replayed":
         """Run to the end and return itself."""
-        SimulatedEngine(self.table.curves.begin, (ReplayedFailureError,), concurrency).run(self)
+        SimulatedEngine(self._begin, (ReplayedFailureError,), concurrency).run(self)
         return self
+
+    def _begin(self, order: TrialOrder) -> Replay:
+        trial = self.table.curves.begin(order)
+        trial.epoch = self.resume.pop(order.trial, 0)
+        return trial
 
     def at(self, epochs: int) -> float:
         """Return the hypervolume after so many epochs."""

@@ -55,6 +55,9 @@ class Policy(Protocol):
     def finished(self, epoch: int, one: Seen) -> None:
         """Take a trial's last report."""
 
+    def promotes(self) -> tuple[int, int] | None:
+        """Return a stopped trial that is to go on, and the epoch after which it was stopped."""
+
 
 class NoStopping:
     """Every trial is trained to its end."""
@@ -70,6 +73,9 @@ class NoStopping:
 
     def finished(self, epoch: int, one: Seen) -> None:
         pass
+
+    def promotes(self) -> tuple[int, int] | None:
+        return None
 
 
 class Ours(NoStopping):
@@ -89,6 +95,35 @@ class Ours(NoStopping):
     def finished(self, epoch: int, one: Seen) -> None:
         self.known.add(epoch, one)
         self.known.finish(one)
+
+
+class Promoting(Ours):
+    """The product's rule, and stopped trials that it would not stop by what is known now go on, before new ones start:
+    first the one whose best case is furthest above the front at its size.
+    """
+
+    def __init__(self, table: Table, **changes: Any) -> None:
+        super().__init__(table, **changes)
+        self.stopped: dict[int, tuple[int, Seen]] = {}
+
+    def stops(self, epoch: int, one: Seen) -> bool:
+        stop = super().stops(epoch, one)
+        if stop:
+            self.stopped[one.trial] = (epoch, one)
+        return stop
+
+    def promotes(self) -> tuple[int, int] | None:
+        lead = {
+            trial: one.score + self.known.rungs[epoch].gains[len(self.known.rungs[epoch].gains) // 2] - bar.score
+            for trial, (epoch, one) in self.stopped.items()
+            if self.known.rungs[epoch].gains
+            and (bar := self.known.bar(one.parameters)) is not None
+            and not decide(self.rule, epoch, one, self.known).stop
+        }
+        if not lead:
+            return None
+        trial = max(lead, key=lambda number: lead[number])
+        return trial, self.stopped.pop(trial)[0]
 
 
 class RayAsha(NoStopping):
@@ -174,6 +209,8 @@ def make_rules() -> dict[str, Any]:
         "ours, ranks alone": lambda table: Ours(table, curves=10**9, deviations=1e9),
         "ours, best case alone": lambda table: Ours(table, fewest=10**9, deviations=1e9),
         "ours, noise ignored": lambda table: Ours(table, errors=0.0),
+        "ours, with promotion": Promoting,
+        "ours, noise ignored, with promotion": lambda table: Promoting(table, errors=0.0),
         "Ray ASHA on the score": RayAsha,
         "Syne Tune MOASHA": SyneTuneMoasha,
         "Syne Tune MOASHA, ranks corrected": lambda table: SyneTuneMoasha(table, corrected=True),

@@ -17,6 +17,7 @@ import importlib.util
 import json
 import statistics
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
@@ -64,18 +65,25 @@ def one_seed(name: str, seed: int, epochs: int, wanted: list[str]) -> list[dict[
     runs = {
         rule: Replayed(table, rules[rule](table), in_order(order), epochs).run(CONCURRENCY) for rule in [BASE, *wanted]
     }
-    target = runs[BASE].at(epochs)
+    return lines_of(runs, {"table": name, "seed": seed, "epochs": epochs})
+
+
+def lines_of(runs: dict[str, Replayed], facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a line for every run; the first is what the others are measured against."""
+    epochs = facts["epochs"]
+    target = next(iter(runs.values())).at(epochs)
     return [
         {
-            "table": name, "seed": seed, "rule": rule, "epochs": epochs, "hypervolume": run.at(epochs),
-            "reached": run.reaches(target), "distance": run.distance(), "started": run.started,
-            "finished": len(run.finished), "refused": run.refused,
+            **facts, "rule": rule, "hypervolume": run.at(epochs), "reached": run.reaches(target),
+            "distance": run.distance(), "started": run.started, "finished": len(run.finished), "refused": run.refused,
         }
         for rule, run in runs.items()
     ]  # fmt: skip
 
 
-def gather(wanted: argparse.Namespace, rules: list[str]) -> list[dict[str, Any]]:
+def gather(
+    wanted: argparse.Namespace, rules: list[str], make: Callable[..., list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     """Return the lines of all seeds; those that are kept are not made again."""
     mark, kept = fingerprint(), {}
     if wanted.keep.is_file():
@@ -88,10 +96,10 @@ def gather(wanted: argparse.Namespace, rules: list[str]) -> list[dict[str, Any]]
         for seed in range(wanted.seeds):
             missing = [rule for rule in rules if (name, seed, rule, wanted.epochs) not in kept]
             if missing:
-                jobs.append((name, seed, wanted.epochs, [rule for rule in missing if rule != BASE]))
+                jobs.append((name, seed, wanted.epochs, [rule for rule in missing if rule != rules[0]]))
     wanted.keep.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(cpus_here(), mp_context=get_context("spawn")) as pool, wanted.keep.open("a") as file:
-        for done, lines in enumerate(pool.map(one_seed, *zip(*jobs, strict=True)) if jobs else [], 1):
+        for done, lines in enumerate(pool.map(make, *zip(*jobs, strict=True)) if jobs else [], 1):
             for line in lines:
                 kept[line["table"], line["seed"], line["rule"], line["epochs"]] = line
                 file.write(json.dumps({**line, "code": mark}) + "\n")
@@ -114,7 +122,7 @@ def summarise(lines: list[dict[str, Any]], rules: list[str], epochs: int) -> dic
     by_rule = {
         rule: sorted((one for one in lines if one["rule"] == rule), key=lambda one: one["seed"]) for rule in rules
     }
-    base = np.array([one["hypervolume"] for one in by_rule[BASE]])
+    base = np.array([one["hypervolume"] for one in by_rule[rules[0]]])
     best = np.max(
         [[one["hypervolume"] for one in some] for rule, some in by_rule.items() if "oracle" not in rule], axis=0
     )
@@ -138,7 +146,7 @@ def summarise(lines: list[dict[str, Any]], rules: list[str], epochs: int) -> dic
 def show(name: str, found: dict[str, dict[str, float]]) -> None:
     """Print one table's figures."""
     stand_in = " (STAND-IN: synthetic curves)" if name in FAMILIES else ""
-    print(f"\n{name}{stand_in}, {found[BASE]['seeds']} seeds")
+    print(f"\n{name}{stand_in}, {next(iter(found.values()))['seeds']} seeds")
     print(f"{'rule':36s} {'hypervolume':>18s} {'gain':>16s} {'not worse':>9s} {'wins':>5s} {'reached':>7s} "
           f"{'distance':>8s} {'finished/started':>16s}")  # fmt: skip
     for rule, one in found.items():
@@ -152,24 +160,34 @@ def show(name: str, found: dict[str, dict[str, float]]) -> None:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    wanted = parse(__doc__ or "", "--rules", list(make_rules()), "stopping_rules")
+    rules = [BASE, *(rule for rule in wanted.chosen if rule != BASE)]
+    if importlib.util.find_spec("syne_tune") is None:
+        print("Syne Tune is not installed: its rules are left out", file=sys.stderr)
+        rules = [rule for rule in rules if "Syne Tune" not in rule]
+    finish(wanted, rules, gather(wanted, rules, one_seed))
+
+
+def parse(words: str, option: str, known: list[str], name: str) -> argparse.Namespace:
+    """Return the options of a benchmark; `chosen` is the list given with `option`."""
+    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=200)
     tables = [*(file.stem for file in sorted(CURVES.glob("*.csv"))), *FAMILIES]
     parser.add_argument("--tables", type=lambda text: text.split(","), default=tables)
-    parser.add_argument("--rules", type=lambda text: text.split(";"), default=list(make_rules()))
-    parser.add_argument("--keep", type=Path, default=Path("runs/benchmarks/stopping_rules.jsonl"))
+    parser.add_argument(option, dest="chosen", type=lambda text: text.split(";"), default=known)
+    parser.add_argument("--keep", type=Path, default=Path(f"runs/benchmarks/{name}.jsonl"))
     wanted = parser.parse_args()
-    for given, known, option in ((wanted.tables, tables, "--tables"), (wanted.rules, list(make_rules()), "--rules")):
+    for given, allowed, what in ((wanted.tables, tables, "--tables"), (wanted.chosen, known, option)):
         for one in given:
-            if one not in known:
-                parser.error(f"{option}: {one!r} is not known; there are {', '.join(known)}")
-    rules = [BASE, *(rule for rule in wanted.rules if rule != BASE)]
-    if importlib.util.find_spec("syne_tune") is None:
-        print("Syne Tune is not installed: its rules are left out", file=sys.stderr)
-        rules = [rule for rule in rules if "Syne Tune" not in rule]
-    lines = gather(wanted, rules)
+            if one not in allowed:
+                parser.error(f"{what}: {one!r} is not known; there are {', '.join(allowed)}")
+    return wanted
+
+
+def finish(wanted: argparse.Namespace, rules: list[str], lines: list[dict[str, Any]]) -> None:
+    """Print the figures of every table."""
     found = {
         name: summarise([one for one in lines if one["table"] == name], rules, wanted.epochs) for name in wanted.tables
     }

@@ -95,12 +95,10 @@ class OptunaProposer:
         return parameters
 
     def _take(self, one: Tried) -> None:
-        """Tells a trial in its place, which evolutionary samplers need, where it was proposed as it was trained."""
+        """Takes a trial's end. What the sampler noted of its proposal, such as an evolution's generation, is kept."""
         trial, end = self.asked.pop(one.number, None), frozen(self.dimensions, one)
-        if trial is not None and trial.params == one.parameters:
-            self.study.tell(trial, end.values, state=end.state)
-            return
         if trial is not None:
+            end.system_attrs = dict(self.study.get_trials(deepcopy=False)[trial.number].system_attrs)
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         self.study.add_trial(end)
 
