@@ -146,12 +146,23 @@ def gp_sampler(seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=RANDOM_FIRST)
 
 
+def nsga_sampler(seed: int) -> optuna.samplers.BaseSampler:
+    """Return Optuna's NSGA-II."""
+    return optuna.samplers.NSGAIISampler(seed=seed, population_size=RANDOM_FIRST)
+
+
+OTHERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {"gp": gp_sampler, "nsga2": nsga_sampler}
+"""Optuna's samplers that are compared and not on offer."""
+
+
 def make_runs() -> dict[str, tuple[Callable[[Table, Settings, int], Picked], Any]]:
     """Return (picker, rule) by name."""
 
     def optuna_by(name: str, start: bool) -> Callable[[Table, Settings, int], Picked]:
-        choice = None if name == "gp" else SamplerChoice.model_validate({"name": name, "random_first": RANDOM_FIRST})
-        made = gp_sampler if choice is None else partial(sampler_of, choice)
+        if name in OTHERS:
+            made = OTHERS[name]
+        else:
+            made = partial(sampler_of, SamplerChoice.model_validate({"name": name, "random_first": RANDOM_FIRST}))
         return lambda table, settings, seed: with_proposer(
             table, settings, OptunaProposer(settings.dimensions, made, seed), seed, start
         )

@@ -105,4 +105,4 @@ def test_the_time_limit_ends_the_search_and_leaves_trials_to_resume(tmp_path):
     SimulatedEngine(begin, (ScriptedError,), 2).run(loop)
     assert loop.ending == "time limit"
     assert 5 <= len(loop.history.searched) < 10
-    assert loop.history.running
+    assert loop.history.live

@@ -16,6 +16,8 @@ from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import HEAD_ONLY, History
 from qrlora_search.values.states import TrialState
 
+MOST_SHOWN = 4
+
 
 def make_console() -> Console:
     """Returns the console: a terminal's own width, or wide plain lines in a pipe."""
@@ -105,10 +107,10 @@ class ProgressSink:
         """Shows what an event changed."""
         self.history.apply(event)
         if event.kind in {"opened", "resumed"}:
-            self.started, self.before = time.monotonic(), len(self._ended())
+            self.started, self.before = time.monotonic(), self._ended()
             self._begin()
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=len(self._ended()), what=self._words())
+            self.bar.update(self.bar.task_ids[0], completed=self._ended(), what=self._words())
         elif event.kind == "ended" and event.trial is not None:
             self.console.print(self._line(event.trial), no_wrap=True)
 
@@ -120,18 +122,18 @@ class ProgressSink:
         self.bar.add_task("trials", total=self.history.plan.budget, what="")
         self.bar.start()
 
-    def _ended(self) -> list[int]:
-        return [one.number for one in self.history.searched if one.state is not None]
+    def _ended(self) -> int:
+        return sum(self.history.ended.values())
 
     def _words(self) -> str:
-        states = [f"{len(self.history.in_state(state))} {state}" for state in TrialState]
-        running = [
-            f"{one.number} ({len(one.reports)} epochs)" for one in self.history.running if one.number != HEAD_ONLY
-        ]
-        return f"{', '.join(states)}; running {', '.join(running) or 'none'}; {self._left()}"
+        states = [f"{self.history.ended[state]} {state}" for state in TrialState]
+        live = [one for one in self.history.live.values() if one.number != HEAD_ONLY]
+        running = [f"{one.number} ({len(one.reports)} epochs)" for one in live[:MOST_SHOWN]]
+        more = [f"{len(live) - MOST_SHOWN} more"] if len(live) > MOST_SHOWN else []
+        return f"{', '.join(states)}; running {', '.join([*running, *more]) or 'none'}; {self._left()}"
 
     def _left(self) -> str:
-        plan, ended = self.history.plan, len(self._ended())
+        plan, ended = self.history.plan, self._ended()
         if plan is None or ended <= self.before:
             return "time left unknown"
         left = (time.monotonic() - self.started) / (ended - self.before) * max(0, plan.budget - ended)
@@ -141,7 +143,7 @@ class ProgressSink:
         one, plan = self.history.trials[number], self.history.plan
         name = "head-only control" if number == HEAD_ONLY else f"trial {number}"
         score = "" if one.score is None else f" at {one.score:.4f}"
-        done = f"[{len(self._ended())}/{plan.budget if plan else '?'}]"
+        done = f"[{self._ended()}/{plan.budget if plan else '?'}]"
         what = one.configuration
         size = f"{what.words}, {what.parameters} parameters, lr {what.learning_rate:g}"
         return f"{done} {name} {one.state}{score}: {size}; {one.reason}; {self._left()}"

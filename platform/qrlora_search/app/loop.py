@@ -75,7 +75,7 @@ class SearchLoop:
     @property
     def exhausted(self) -> bool:
         """Returns whether no further trial will start."""
-        full = len(self.history.searched) >= self.plan.budget and not self.again
+        full = self.history.started >= self.plan.budget and not self.again
         return self.used_up or full or self.interrupted
 
     def next_trial(self) -> TrialOrder | None:

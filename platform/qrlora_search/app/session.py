@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
-from qrlora_search.adapters.optuna_search.sampler import OptunaSampler, Place
+from qrlora_search.adapters.optuna_search.sampler import SearchSampler
+from qrlora_search.adapters.optuna_search.study import StudySink
 from qrlora_search.app.console import ProgressSink, show_front
 from qrlora_search.app.front_view import FrontView, build_front_view, members_of
 from qrlora_search.app.loop import SearchLoop
@@ -80,6 +81,7 @@ class Session:
         pumps = [
             Pump(self.record, lambda: ProgressSink(self.console), "progress"),
             Pump(self.record, lambda: MlflowSink(self.plan.tracking_uri, self.output), "MLflow"),
+            Pump(self.record, self._study, "the Optuna study"),
         ]
         loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)
         if self.plan.time_limit_s is not None:
@@ -89,15 +91,15 @@ class Session:
         with _interrupts(loop.interrupt):
             engine.run(loop)
         spent |= {"trials": time.monotonic() - began, "sinks": sum(pump.busy_s for pump in pumps)}
-        trouble = pumps[0].close(self._last())
+        pumps[0].close(self._last())
         view = self._end(loop, started, spent)
-        for pump in pumps[1:]:
-            trouble = pump.close(self._last()) or trouble
+        troubles = {pump.name: pump.close(self._last()) for pump in pumps[1:]}
         show_front(self.console, view, str(self.output))
-        if trouble:
-            self.console.print(
-                f"MLflow lacks the end of this search ({trouble}); the record and the files have all of it."
-            )
+        for name, trouble in troubles.items():
+            if trouble:
+                self.console.print(
+                    f"{name} lacks the end of this search ({trouble}); the record and the files have all of it."
+                )
         if view.outcome != "complete":
             self.console.print(f"{view.outcome}: the same command with --resume goes on from here")
         self.record.close()
@@ -108,15 +110,15 @@ class Session:
         events = self.record.all()
         return events[-1].sequence if events else 0
 
-    def _sampler(self) -> OptunaSampler:
+    def _sampler(self) -> SearchSampler:
         space, plan = self.plan.space, self.plan
         settings = Settings(dimensions(space, plan.encoder.layers), self._canonical, plan.max_params)
         first = [*plan.warm_start, *(settings.start_points() if space.sampler.start_points else [])]
-        sampler = OptunaSampler(Place(self.record.url), settings, space.sampler, plan.seed, first)
         proposed = [one for number, one in sorted(self.history.trials.items()) if number != HEAD_ONLY]
-        if proposed:
-            sampler.rebuild(self._tried(one) for one in proposed)
-        return sampler
+        return SearchSampler(settings, space.sampler, plan.seed, first, map(self._tried, proposed))
+
+    def _study(self) -> StudySink:
+        return StudySink(self.record.url, dimensions(self.plan.space, self.plan.encoder.layers))
 
     def _tried(self, one: TrialHistory) -> Tried:
         source = one if one.duplicate_of is None else self.history.trials[one.duplicate_of]
@@ -129,7 +131,6 @@ class Session:
     def _end(self, loop: SearchLoop, started: float, spent: dict[str, float]) -> FrontView:
         """Scores the report split once for the controls and the members, writes the files, closes the record."""
         outcome, began = loop.ending or "complete", time.monotonic()
-        self._close_study(loop)
         members = members_of(self.history)
         controls: list[int | None] = [None]
         if HEAD_ONLY in self.history.trials and self.history.trials[HEAD_ONLY].state is TrialState.FINISHED:
@@ -158,14 +159,6 @@ class Session:
         if (number, split) not in self.history.scored:
             trial = None if number is None else self.history.trials[number]
             self._append("scored", self.scorer.score(trial, split), number)
-
-    def _close_study(self, loop: SearchLoop) -> None:
-        """Leaves no proposal open in the study; a resume makes the study again from the record."""
-        sampler = loop.sampler
-        if isinstance(sampler, OptunaSampler):
-            for number in sampler.running():
-                sampler.tell(number, TrialState.FAILED, None, 0)
-            sampler.close()
 
     def _write(self, view: FrontView) -> None:
         folder = self.output / "front"

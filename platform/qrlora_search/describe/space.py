@@ -134,7 +134,7 @@ class SamplerChoice(_Table):
     over sizes. start_points: whether the sensible points come first.
     """
 
-    name: Literal["tpe", "nsga2", "random", "stratified"] = "stratified"
+    name: Literal["tpe", "random", "stratified"] = "stratified"
     random_first: Annotated[int, Field(ge=1)] = 10
     start_points: bool = True
 

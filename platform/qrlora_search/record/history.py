@@ -59,7 +59,11 @@ class Scored:
 
 @dataclass
 class History:
-    """The state of a search."""
+    """The state of a search.
+
+    started, ended: how many count against the budget, and how they ended; live: started trials that have not ended.
+    They are kept as events arrive, since trials can be 100,000.
+    """
 
     plan: SearchPlan | None = None
     search_id: str = ""
@@ -70,6 +74,9 @@ class History:
     made: list[str] = field(default_factory=list)
     outcome: str = ""
     seconds: float = 0.0
+    started: int = 0
+    ended: dict[TrialState, int] = field(default_factory=lambda: dict.fromkeys(TrialState, 0))
+    live: dict[int, TrialHistory] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Takes the next event. Raises ValueError on a kind that is not known: the record is from a newer version."""
@@ -82,11 +89,6 @@ class History:
     def searched(self) -> list[TrialHistory]:
         """Returns the trials that count against the budget: started, and proposed by the sampler."""
         return [trial for number, trial in sorted(self.trials.items()) if trial.started and number != HEAD_ONLY]
-
-    @property
-    def running(self) -> list[TrialHistory]:
-        """Returns the started trials that have not ended."""
-        return [trial for trial in self.trials.values() if trial.started and trial.state is None]
 
     def in_state(self, state: TrialState) -> list[TrialHistory]:
         """Returns the trials counted against the budget that ended so."""
@@ -134,7 +136,10 @@ class History:
 
     def _on_started(self, trial: int | None, _: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]
+        if not one.started and one.number != HEAD_ONLY:
+            self.started += 1
         one.started, one.reports = True, []
+        self.live[one.number] = one
 
     def _on_report(self, trial: int | None, data: dict[str, Any]) -> None:
         self.trials[_numbered(trial)].reports.append(ReportLine(**data))
@@ -144,7 +149,10 @@ class History:
 
     def _on_ended(self, trial: int | None, data: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]
+        if one.state is None and one.number != HEAD_ONLY:
+            self.ended[TrialState(data["state"])] += 1
         one.state, one.reason = TrialState(data["state"]), data["reason"]
+        self.live.pop(one.number, None)
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         self.outcome, self.seconds = data["outcome"], self.seconds + data["seconds"]

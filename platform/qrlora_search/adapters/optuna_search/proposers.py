@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 
@@ -57,8 +57,6 @@ def sampler_of(choice: SamplerChoice, seed: int) -> BaseSampler:
     """Returns Optuna's sampler of a choice."""
     if choice.name == "random":
         return RandomSampler(seed=seed)
-    if choice.name == "nsga2":
-        return NSGAIISampler(seed=seed, population_size=max(4, choice.random_first))
     return TPESampler(seed=seed, n_startup_trials=choice.random_first)
 
 

@@ -1,0 +1,95 @@
+"""An Optuna study of a search, in the record's database, for optuna-dashboard and whoever else reads studies.
+
+It follows the record and is derived from it: made anew at each start, since Optuna refuses to reopen a finished trial.
+"""
+
+import warnings
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from qrlora_search.adapters.optuna_search.proposers import DIRECTIONS, METRICS, frozen
+from qrlora_search.describe.proposals import Dimension
+from qrlora_search.describe.protocols import Event
+from qrlora_search.describe.tried import Tried
+from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.errors import SinkError
+from qrlora_search.values.objectives import size_axis
+from qrlora_search.values.states import TrialState
+
+STUDY = "search"
+
+
+class StudySink:
+    """A `Sink`: every proposal is a trial of the study, told COMPLETE, PRUNED or FAIL when it ends; a duplicate is told
+    what answered it.
+    """
+
+    def __init__(self, url: str, dimensions: list[Dimension]) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.dimensions, self.history = dimensions, History()
+        self.waiting: dict[int, list[int]] = {}
+        self.storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+        if STUDY in {one.study_name for one in self.storage.get_all_studies()}:
+            optuna.delete_study(study_name=STUDY, storage=self.storage)
+        self.study = optuna.create_study(study_name=STUDY, storage=self.storage, directions=DIRECTIONS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.study.set_metric_names(METRICS)
+        self.open: set[int] = set()
+        self.added = 0
+
+    def take(self, event: Event) -> None:
+        """Brings the study up to an event; raises SinkError where the database does not take it now."""
+        try:
+            self._follow(event)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise SinkError(str(error)) from error
+        self.history.apply(event)
+
+    def _follow(self, event: Event) -> None:
+        number = event.trial
+        if number is None or number == HEAD_ONLY:
+            return
+        if event.kind == "proposed" and number >= self.added:
+            proposal = event.data["proposal"]
+            if not isinstance(proposal, dict):
+                raise TypeError("a proposal is a table of parameters")
+            self.study.add_trial(frozen(self.dimensions, Tried(number, proposal, None, None, 0)))
+            self.open.add(number)
+            self.added = number + 1
+        elif event.kind == "refused":
+            self._tell(number, TrialState.STOPPED, number)
+        elif event.kind == "duplicate":
+            of = int(str(event.data["of"]))
+            state = self.history.trials[of].state
+            if state is None:
+                self.waiting.setdefault(of, []).append(number)
+            else:
+                self._tell(number, state, of)
+        elif event.kind == "ended":
+            for one in (number, *self.waiting.get(number, [])):
+                self._tell(one, TrialState(str(event.data["state"])), number)
+
+    def _tell(self, number: int, state: TrialState, source: int) -> None:
+        if number not in self.open:
+            return
+        trial = self.history.trials[source]
+        if state is TrialState.FINISHED and trial.score is not None:
+            self.study.tell(number, [trial.score, float(size_axis(trial.configuration.parameters))])
+        else:
+            pruned, failed = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
+            self.study.tell(number, state=pruned if state is TrialState.STOPPED else failed)
+        self.open.discard(number)
+
+    def close(self) -> None:
+        """Leaves no proposal open, and gives the database back."""
+        try:
+            for number in sorted(self.open):
+                self.study.tell(number, state=optuna.trial.TrialState.FAIL)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise SinkError(str(error)) from error
+        finally:
+            self.storage.remove_session()
+            self.storage.engine.dispose()
