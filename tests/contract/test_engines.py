@@ -2,19 +2,22 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from engine_contract import EPOCHS, Accountant, order
 from qrlora_search.adapters.ray_engine.cluster import check_nodes
-from qrlora_search.adapters.simulated.engine import SimulatedEngine
-from qrlora_search.describe.protocols import Engine
+from qrlora_search.adapters.simulated.curves import Curve, Replay
+from qrlora_search.adapters.simulated.engine import SimulatedEngine, Steps
+from qrlora_search.describe.protocols import Engine, TrialOrder
 from qrlora_search.describe.space import States
 from qrlora_search.method.machine import native_precision
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import Materials, build_workbench
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.states import Report
 from tiny import tiny_materials
 
 
@@ -31,13 +34,32 @@ def simulated(materials: Materials, concurrency: int) -> Engine:
     return SimulatedEngine(lambda one: TrialTrainer(bench, one), (TrialFailedError,), concurrency)
 
 
+def replayed(materials: Materials, concurrency: int) -> Engine:
+    """An engine that replays what these very trials gave when they were trained: the fake that stands for the real."""
+    bench = build_workbench(materials)
+
+    class Recorded(Replay):
+        def step(self) -> Report:
+            if self.epoch >= len(self.curve.reports):
+                raise TrialFailedError("diverged, as when it was recorded")
+            return super().step()
+
+    def begin(one: TrialOrder) -> Steps:
+        trainer, reports = TrialTrainer(bench, one), []
+        with suppress(TrialFailedError):
+            reports = [trainer.step() for _ in range(EPOCHS)]
+        return Recorded(Curve(one.configuration, {}, tuple(reports)))
+
+    return SimulatedEngine(begin, (TrialFailedError,), concurrency)
+
+
 def on_ray(materials: Materials, concurrency: int) -> Engine:
     from qrlora_search.adapters.ray_engine.engine import RayEngine
 
     return RayEngine(materials, States(), concurrency, 0.0, 1)
 
 
-@pytest.fixture(params=[simulated, on_ray], ids=["simulated", "ray"])
+@pytest.fixture(params=[simulated, replayed, on_ray], ids=["simulated", "replayed", "ray"])
 def make(request):
     materials, _ = tiny_materials("bert", "cola")
     return lambda concurrency: request.param(materials, concurrency)
@@ -104,9 +126,10 @@ def test_a_node_without_the_plans_precision_is_refused_before_and_in_a_search():
 def test_engines_give_the_same_numbers():
     materials, _ = tiny_materials("roberta", "stsb")
     drivers = []
-    for engine in (simulated(materials, 1), on_ray(materials, 1)):
+    for engine in (simulated(materials, 1), replayed(materials, 1), on_ray(materials, 1)):
         drivers.append(Accountant([order(0), order(1)]))
         engine.run(drivers[-1])
     for trial in (0, 1):
-        ours, theirs = ([one.score for one in driver.reports[trial]] for driver in drivers)
-        assert ours == pytest.approx(theirs, abs=1e-6)
+        ours, *others = ([one.score for one in driver.reports[trial]] for driver in drivers)
+        for theirs in others:
+            assert ours == pytest.approx(theirs, abs=1e-6)
