@@ -88,6 +88,67 @@ def explain(
     return 0
 
 
+@app.command()
+def export(
+    output: Annotated[str, typer.Argument(help="the output folder of a search")],
+    to: Annotated[str, typer.Option("--to", help="a new or empty folder")],
+    form: Annotated[str, typer.Option("--as", help="lora, merged or native")] = "lora",
+    pick: Annotated[str, typer.Option(help="best: the front's member with the highest score")] = "best",
+    under: Annotated[int | None, typer.Option(help="the best with at most so many adapter parameters")] = None,
+    trial: Annotated[int | None, typer.Option(help="a Finished trial by its number")] = None,
+    base: Annotated[bool, typer.Option("--base/--no-base", help="put the base model into the folder, too")] = True,
+) -> int:
+    """Write a trial as a PEFT LoRA adapter, a merged model, or in its native form."""
+    from pathlib import Path
+
+    from qrlora_search.app.exporting import ExportRequest
+    from qrlora_search.app.exporting import export as write
+
+    if pick != "best":
+        raise UserError(f"--pick {pick!r} is not known; use best, or --under or --trial")
+    folder = write(ExportRequest(Path(output), Path(to), form, under, trial, base))
+    sys.stdout.write(f"written: {folder} (README.md says what it is)\n")
+    return 0
+
+
+@app.command()
+def predict(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="a folder that `export` wrote")],
+    texts: Annotated[list[str] | None, typer.Argument(help="texts; pairs one after the other")] = None,
+    file: Annotated[
+        str | None, typer.Option(help="a file with a text (or a pair, by tab) or a JSON object a line")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="the base model, if it is not in DIR")] = None,
+) -> int:
+    """Predict labels of texts given here, in a file or on the standard input, as JSON lines."""
+    from pathlib import Path
+
+    from qrlora_search.app.adapted import load_export
+    from qrlora_search.app.using import prediction_lines, read_texts
+
+    adapted = load_export(Path(folder), Path(base) if base else None)
+    for line in prediction_lines(adapted, read_texts(adapted.task, texts or [], file)):
+        sys.stdout.write(line + "\n")
+    return 0
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="a folder that `export` wrote")],
+    data: Annotated[str, typer.Option(help="auto, hub, stand-in or a folder with <task>/train.tsv")] = "auto",
+    task: Annotated[str | None, typer.Option(help="must be the adapter's own")] = None,
+    base: Annotated[str | None, typer.Option(help="the base model, if it is not in DIR")] = None,
+) -> int:
+    """Score an export on a task's report split and compare with what the search recorded."""
+    from pathlib import Path
+
+    from qrlora_search.app.adapted import load_export
+    from qrlora_search.app.console import make_console
+    from qrlora_search.app.using import evaluate as score
+
+    return 0 if score(load_export(Path(folder), Path(base) if base else None), task, data, make_console()) else 1
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 2 for bad input, with one clear message. `search` may be left out."""
     for name, value in _ENVIRONMENT.items():

@@ -210,7 +210,7 @@ def _member(history: History, task: Task, number: int, control: int | None) -> M
     one, configuration = history.trials[number], history.trials[number].configuration
     tau = one.proposal.get("tau")
     newest = one.reports[-1]
-    selection = Scored(newest.metrics, newest.packed, newest.loss)
+    selection = history.scored.get((number, "selection"), Scored(newest.metrics, newest.packed, newest.loss))
     splits = [split for split in task.report_splits if {(number, split), (control, split)} <= history.scored.keys()]
     return MemberView(
         trial=number,

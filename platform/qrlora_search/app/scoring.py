@@ -1,6 +1,7 @@
 """Scores the control and the front's members on a split, in the driver, through one path for both."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,13 @@ class Weights:
 
 
 class Scorer:
-    """Scores on the splits of a search. The workbench is built at the first use."""
+    """Scores on the splits of a search, in float32 whatever the trials were trained in, as exports are scored.
+
+    The workbench is built at the first use.
+    """
 
     def __init__(self, materials: Materials, weights: Weights, seed: int) -> None:
-        self.materials, self.weights, self.seed = materials, weights, seed
+        self.materials, self.weights, self.seed = replace(materials, precision="float32"), weights, seed
         self._bench: Workbench | None = None
 
     @property

@@ -15,6 +15,7 @@ from rich.console import Console
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
 from qrlora_search.adapters.optuna_search.sampler import SearchSampler
 from qrlora_search.adapters.optuna_search.study import StudySink
+from qrlora_search.app.bases import keep_base
 from qrlora_search.app.console import ProgressSink, show_front
 from qrlora_search.app.front_view import FrontView, build_front_view, members_of
 from qrlora_search.app.loop import SearchLoop
@@ -55,6 +56,7 @@ class Session:
         self.history = history_of(self.record.all())
         self.scorer = Scorer(prepared.materials, self.weights, self.plan.seed)
         self.before = self.history.seconds
+        keep_base(prepared, self.plan, self.output)
         self._open(resumed)
 
     def _append(self, kind: str, data: dict[str, object], trial: int | None = None) -> int:
@@ -140,6 +142,8 @@ class Session:
             for split in self.plan.counts.report:
                 for number in (*controls, *members):
                     self._score(number, split)
+            for number in members:
+                self._score(number, "selection")
         seconds = self.before + time.monotonic() - started
         view = build_front_view(self.history, outcome, seconds)
         self._write(view)

@@ -193,18 +193,27 @@ class Workbench:
             real = torch.ones(places.shape, dtype=torch.bool) if mask is None else torch.from_numpy(mask)
             states[torch.from_numpy(places)[real]] = made[real.to(self.device)].to(states.device)
 
-    def predict(self, split: str, adapters: Adapters, head: Head, lowest: int) -> tuple[NDArray[np.float64], float]:
-        """Returns predictions on a split (classes or values, shape (N,)) and the mean loss."""
+    def logits(self, split: str, adapters: Adapters, head: Head, lowest: int) -> NDArray[np.float32]:
+        """Returns logits on a split, shape (N, outputs), float32."""
         tokens = self.splits[split]
         logits_NC = torch.empty(len(tokens), self.task.outputs)
         with torch.inference_mode():
             for examples in scoring_batches(tokens):
                 first = self.encoder.run(self.entering(split, lowest, examples), adapters, lowest)
                 logits_NC[torch.from_numpy(examples)] = head(first).cpu()
-        loss = loss_of(self.task, logits_NC, torch.from_numpy(tokens.labels_N))
-        if self.task.regression:
-            return logits_NC[:, 0].numpy().astype(np.float64), float(loss)
-        return logits_NC.argmax(dim=1).numpy().astype(np.float64), float(loss)
+        return logits_NC.numpy()
+
+    def predict(self, split: str, adapters: Adapters, head: Head, lowest: int) -> tuple[NDArray[np.float64], float]:
+        """Returns predictions on a split (classes or values, shape (N,)) and the mean loss."""
+        logits_NC = self.logits(split, adapters, head, lowest)
+        loss = loss_of(self.task, torch.from_numpy(logits_NC), torch.from_numpy(self.splits[split].labels_N))
+        return predictions_of(self.task, logits_NC), float(loss)
+
+
+def predictions_of(task: Task, logits_NC: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns classes, or a regression's values, shape (N,)."""
+    predictions = logits_NC[:, 0] if task.regression else logits_NC.argmax(axis=1)
+    return predictions.astype(np.float64)
 
 
 def loss_of(task: Task, logits_BC: Tensor, labels_B: Tensor) -> Tensor:

@@ -47,13 +47,15 @@ _COPIED = (
 class Prepared:
     """All that trials need. materials: with every split, the report splits included. spectra: |R_ii| by projection.
 
-    warm_up: folder of the warmed-up model, which transformers can load. made: what was not found in the store.
+    warm_up: folder of the warmed-up model, which transformers can load; bases: folder of the factors. made: what was
+    not found in the store.
     seconds: by step. padding: share of padding in an epoch's training batches.
     """
 
     materials: Materials
     spectra: Spectra
     warm_up: Path
+    bases: Path
     made: tuple[str, ...]
     seconds: dict[str, float]
     padding: float
@@ -100,14 +102,14 @@ def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, t
         made.append("bases")
         told("factorising")
     source = folder if plan.space.bases.of == "pretrained" else warm_up
-    bases = _load_bases(
-        store.get_or_make("bases", bases_inputs(plan, splits), lambda draft: _factorise(config, source, draft))
-    )
+    factors = store.get_or_make("bases", bases_inputs(plan, splits), lambda draft: _factorise(config, source, draft))
+    bases = load_bases(factors)
     watch.lap("factorising")
     materials = Materials(plan.task, config, state, bases, tokens, plan.precision, hash_state(state))
     spectra = {place: basis.diagonal_D for place, basis in bases.items()}
     batches = training_batches(tokens["train"], plan.space.training.batch_sizes[0], plan.seed, 1)
-    return Prepared(materials, spectra, warm_up, tuple(made), watch.seconds, padding_share(tokens["train"], batches))
+    padding = padding_share(tokens["train"], batches)
+    return Prepared(materials, spectra, warm_up, factors, tuple(made), watch.seconds, padding)
 
 
 def hash_state(state: State) -> str:
@@ -184,7 +186,8 @@ def _factorise(config: dict[str, Any], folder: Path, draft: Path) -> None:
     save_file(arrays, draft / "bases.safetensors")
 
 
-def _load_bases(folder: Path) -> dict[tuple[int, Matrix], Basis]:
+def load_bases(folder: Path) -> dict[tuple[int, Matrix], Basis]:
+    """Returns the factors that lie in a folder, by projection."""
     arrays = load_file(folder / "bases.safetensors")
     depth = 1 + max(int(name.split(".")[0]) for name in arrays)
     return {

@@ -1,0 +1,110 @@
+"""A trained adapter on its base, whatever form it was exported in: one float32 path from texts to predictions."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from qrlora_search.adapters.peft_exchange.lora import Factors, head_weights, read_lora
+from qrlora_search.app.bases import BASE, FACTORS, hash_file, read_base
+from qrlora_search.describe.configuration import Configuration, configuration_from_json
+from qrlora_search.describe.tasks import Task, find_task
+from qrlora_search.method.families import projection_name, read_config
+from qrlora_search.method.fine_tuning import read_weights
+from qrlora_search.method.tokens import tokenize
+from qrlora_search.method.training import HEAD_PARTS
+from qrlora_search.method.workbench import Materials, build_workbench
+from qrlora_search.values.errors import UserError
+
+EXPORT_FILE = "export.json"
+NATIVE = "adapter.safetensors"
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model ready to predict. state: the base's weights, the head's trained ones in their place. factors: dW = B A of
+    each adapted projection, empty where it is merged. folder: where the tokenizer lies.
+    """
+
+    facts: dict[str, Any]
+    config: dict[str, Any]
+    state: dict[str, Floats]
+    factors: Factors
+    folder: Path
+
+    @property
+    def task(self) -> Task:
+        """Returns the task that it was trained for."""
+        return find_task(self.facts["task"])
+
+    def logits(self, texts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Returns logits (N, outputs) in float32. texts: one or two columns of equal length."""
+        labels = [0.0] * len(texts[0])
+        tokens = tokenize(self.folder, texts, labels, int(self.facts["max_length"]))
+        materials = Materials(self.task.name, self.config, self.state, {}, {"asked": tokens}, "float32", "")
+        bench = build_workbench(materials)
+        adapters, lowest = {}, bench.depth - 1
+        for place, (up, down) in self.factors.items():
+            basis = (torch.from_numpy(up).to(bench.device), torch.from_numpy(down).to(bench.device))
+            adapters[place] = (torch.ones(len(down), device=bench.device), basis)
+            lowest = min(lowest, place[0])
+        return bench.logits("asked", adapters, bench.head, lowest)
+
+    def merged(self) -> dict[str, Floats]:
+        """Returns the weights with each update added, by transformers' names."""
+        state = dict(self.state)
+        for place, (up, down) in self.factors.items():
+            name = projection_name(str(self.config["model_type"]), *place) + ".weight"
+            state[name] = (state[name].astype(np.float64) + up.astype(np.float64) @ down.astype(np.float64)).astype(
+                np.float32
+            )
+        return state
+
+
+def assemble(base: Path, configuration: Configuration, tensors: dict[str, Floats], facts: dict[str, Any]) -> Adapted:
+    """Returns an adapter on its base from what a trial left: coefficients, and the head where it was trained."""
+    config, state = read_config(base), read_weights(base)
+    arrays = load_file(base / FACTORS)
+    factors: Factors = {}
+    start = 0
+    for one in configuration.ranks:
+        lam = tensors["lambda"][start : start + one.rank].astype(np.float32)
+        start += one.rank
+        key = f"{one.layer}.{one.matrix}"
+        up = np.ascontiguousarray(arrays[f"{key}.q"][:, : one.rank] * lam)
+        factors[one.layer, one.matrix] = (up, np.ascontiguousarray(arrays[f"{key}.rt"][: one.rank]))
+    if f"head.{HEAD_PARTS[0]}" in tensors:
+        for name, part in zip(head_weights(str(config["model_type"])), HEAD_PARTS, strict=True):
+            state[name] = tensors[f"head.{part}"]
+    return Adapted(facts, config, state, factors, base)
+
+
+def load_export(folder: Path, base: Path | None = None) -> Adapted:
+    """Returns the model in an export's folder. base: where its base lies, if not in the folder itself.
+
+    Raises UserError where the folder is no export, is damaged, or the base is another one.
+    """
+    file = folder / EXPORT_FILE
+    if not file.is_file():
+        kind = "is no export" if folder.is_dir() else "does not exist"
+        raise UserError(f"DIR {str(folder)!r} {kind}: it has no {EXPORT_FILE}; name a folder that `export` wrote")
+    facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    for name, content in facts["files"].items():
+        if not (folder / name).is_file() or hash_file(folder / name) != content:
+            raise UserError(f"DIR {str(folder)!r} is damaged: {name} is missing or was changed; export it again")
+    if facts["form"] == "merged":
+        return Adapted(facts, read_config(folder), read_weights(folder), {}, folder)
+    where = base or folder / BASE
+    read_base(where, facts["base"])
+    if facts["form"] == "native":
+        return assemble(where, configuration_from_json(facts["configuration"]), load_file(folder / NATIVE), facts)
+    config = read_config(where)
+    factors, head = read_lora(folder, str(config["model_type"]))
+    return Adapted(facts, config, {**read_weights(where), **head}, factors, where)

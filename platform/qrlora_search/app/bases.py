@@ -1,0 +1,72 @@
+"""The base of a search's adapters: the warmed-up model and the factors, kept once in the output folder."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from qrlora_search.app.report_files import write_atomically
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.prepare.preparation import Prepared
+from qrlora_search.values.errors import UserError
+
+BASE = "base"
+BASE_FILE = "base.json"
+MODEL, FACTORS = "model.safetensors", "bases.safetensors"
+_NOT_COPIED = {"inputs.json"}
+
+
+def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
+    """Puts the base into an output folder, once. Files of the cache are linked where the file system can."""
+    folder = output / BASE
+    if (folder / BASE_FILE).is_file():
+        return
+    folder.mkdir(exist_ok=True)
+    for source in (*sorted(prepared.warm_up.iterdir()), prepared.bases / FACTORS):
+        if source.name not in _NOT_COPIED:
+            link_or_copy(source, folder / source.name)
+    facts = {
+        "version": 1,
+        "task": plan.task,
+        "labels": list(find_task(plan.task).labels),
+        "max_length": plan.space.training.max_length,
+        "weights": prepared.materials.fingerprint,
+        "factors": hash_file(folder / FACTORS),
+        "bases_of": plan.space.bases.of,
+        "stand_in": plan.stand_in,
+    }
+    write_atomically(folder / BASE_FILE, json.dumps(facts, indent=1).encode())
+
+
+def read_base(folder: Path, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Returns a base's facts. wanted: facts of the base that an adapter was trained on; another one is refused."""
+    file = folder / BASE_FILE
+    if not file.is_file() or not (folder / MODEL).is_file():
+        raise UserError(
+            f"the base {str(folder)!r} is missing or incomplete; name the search's `base` folder with --base"
+        )
+    facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if wanted is not None and (facts["weights"], facts["factors"]) != (wanted["weights"], wanted["factors"]):
+        raise UserError(
+            f"the base {str(folder)!r} is another model (weights {str(facts['weights'])[:12]}, the adapter's "
+            f"{str(wanted['weights'])[:12]}); name the base of the search that trained it with --base"
+        )
+    return facts
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Links a file, or copies it where that cannot be done; a link to a link is resolved first."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,151 @@
+"""A trial of a search as a folder that can be used without the search: native, a PEFT LoRA adapter, or merged."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from qrlora_search.adapters.peft_exchange.lora import head_weights, write_lora
+from qrlora_search.app.adapted import EXPORT_FILE, NATIVE, Adapted, assemble
+from qrlora_search.app.bases import BASE, BASE_FILE, FACTORS, MODEL, hash_file, link_or_copy, read_base
+from qrlora_search.app.model_card import model_card
+from qrlora_search.app.picking import find_finished, pick_member
+from qrlora_search.app.reading import read_search
+from qrlora_search.app.report_files import read_front
+from qrlora_search.app.scoring import Weights
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.record.history import History, TrialHistory
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.packing import unpack
+
+Form = Literal["native", "lora", "merged"]
+FORMS: tuple[Form, ...] = ("native", "lora", "merged")
+_PACKAGES = ("qrlora-search", "torch", "transformers", "numpy", "safetensors")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What `export` was asked for."""
+
+    output: Path
+    to: Path
+    form: str
+    under: int | None = None
+    trial: int | None = None
+    with_base: bool = True
+
+
+def export(request: ExportRequest) -> Path:
+    """Writes the export and returns its folder. Raises UserError; then nothing was written."""
+    if request.form not in FORMS:
+        raise UserError(f"--as {request.form!r} is no form of export; use {', '.join(FORMS)}")
+    if request.under is not None and request.trial is not None:
+        raise UserError("--under and --trial exclude each other; give one of them")
+    history, plan = read_search(request.output, "OUTPUT")
+    trial = _chosen(request, history)
+    base = request.output / BASE
+    facts = read_base(base)
+    weights = Weights(request.output).path(trial.number)
+    if not weights.is_file():
+        raise UserError(
+            f"OUTPUT {str(request.output)!r} has lost {weights.name}; search again, or export another trial"
+        )
+    if request.to.exists() and (not request.to.is_dir() or any(request.to.iterdir())):
+        raise UserError(f"--to {str(request.to)!r} exists and is not empty; name another folder")
+    draft = request.to.with_name(f".{request.to.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        content = _facts(request, history, plan, trial, facts)
+        adapted = assemble(base, trial.configuration, load_file(weights), content)
+        _write(request, adapted, weights, draft)
+        content["files"] = {one.name: hash_file(one) for one in sorted(draft.iterdir()) if one.is_file()}
+        (draft / EXPORT_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (draft / "README.md").write_text(model_card(content), encoding="utf-8")
+        if request.to.is_dir():
+            request.to.rmdir()
+        draft.rename(request.to)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return request.to
+
+
+def _chosen(request: ExportRequest, history: History) -> TrialHistory:
+    if request.trial is not None:
+        return find_finished(history, request.trial)
+    if not (request.output / "front.json").is_file():
+        raise UserError(
+            f"OUTPUT {str(request.output)!r} has no front yet: the search has not ended; let it end, or "
+            "name a Finished trial with --trial"
+        )
+    member = pick_member(read_front(request.output), request.under, str(request.output))
+    return history.trials[member.trial]
+
+
+def _write(request: ExportRequest, adapted: Adapted, weights: Path, folder: Path) -> None:
+    base, family = request.output / BASE, str(adapted.config["model_type"])
+    tokenizer = [one for one in sorted(base.iterdir()) if one.name not in {MODEL, FACTORS, BASE_FILE, "config.json"}]
+    for file in tokenizer:
+        shutil.copyfile(file, folder / file.name)
+    if request.form == "merged":
+        save_file(adapted.merged(), folder / MODEL, metadata={"format": "pt"})
+        shutil.copyfile(base / "config.json", folder / "config.json")
+        return
+    if request.form == "native":
+        shutil.copyfile(weights, folder / NATIVE)
+    else:
+        head: dict[str, NDArray[np.float32]] = {name: adapted.state[name] for name in head_weights(family)}
+        write_lora(folder, family, adapted.factors, head, BASE)
+    if request.with_base:
+        (folder / BASE).mkdir()
+        for file in sorted(base.iterdir()):
+            link_or_copy(file, folder / BASE / file.name)
+
+
+def _facts(
+    request: ExportRequest, history: History, plan: SearchPlan, trial: TrialHistory, base: dict[str, Any]
+) -> dict[str, Any]:
+    what = trial.configuration
+    scores: dict[str, Any] = {}
+    for split, labels in history.labels.items():
+        scored = history.scored.get((trial.number, split))
+        if scored is not None:
+            scores[split] = {"n": len(unpack(labels)), "metrics": scored.metrics, "packed": scored.packed}
+    if "selection" not in scores:
+        last = trial.reports[-1]
+        n = len(unpack(history.labels["selection"]))
+        scores["selection"] = {"n": n, "metrics": last.metrics, "packed": last.packed}
+    controls = {split: history.scored[None, split].metrics for split in scores if (None, split) in history.scored}
+    return {
+        "version": 1,
+        "form": request.form,
+        "task": plan.task,
+        "stand_in": plan.stand_in,
+        "trial": trial.number,
+        "words": what.words,
+        "configuration": what.to_json(),
+        "parameters": what.parameters,
+        "head_parameters": plan.encoder.head_parameters if what.head == "trained" else 0,
+        "warm_up_parameters": plan.encoder.parameters + plan.encoder.head_parameters,
+        "labels": base["labels"],
+        "max_length": base["max_length"],
+        "base": {"weights": base["weights"], "factors": base["factors"]},
+        "scores": scores,
+        "control": controls,
+        "provenance": {
+            "search": history.search_id,
+            "plan": plan.hash,
+            "seed": plan.seed,
+            "model": plan.model.model_dump(exclude={"path", "asked"}),
+            "data": plan.data.model_dump(exclude={"path", "asked"}),
+            "precision": plan.precision,
+            "versions": {name: version(name) for name in _PACKAGES},
+        },
+        "files": {},
+    }

@@ -1,0 +1,64 @@
+"""The card of an export: what it is, how good, on how many examples, and how to use it."""
+
+from typing import Any
+
+from qrlora_search.describe.tasks import find_task
+
+_USE = {
+    "merged": """    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    model = AutoModelForSequenceClassification.from_pretrained("DIR")
+    tokenizer = AutoTokenizer.from_pretrained("DIR")
+""",
+    "lora": """    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    base = AutoModelForSequenceClassification.from_pretrained("DIR/base")
+    model = PeftModel.from_pretrained(base, "DIR")
+    tokenizer = AutoTokenizer.from_pretrained("DIR")
+""",
+    "native": "",
+}
+
+
+def model_card(facts: dict[str, Any]) -> str:
+    """Returns the card as Markdown."""
+    task = find_task(facts["task"])
+    name = f"{task.name} (STAND-IN data, not GLUE)" if facts["stand_in"] else task.name
+    made = facts["provenance"]
+    lines = [
+        f"# QR-LoRA adapter for {name}: {facts['parameters']:,} parameters",
+        "",
+        f"Trained coefficients: {facts['parameters']:,} ({facts['words']}), head: "
+        + (f"{facts['head_parameters']:,} trained with them." if facts["head_parameters"] else "frozen."),
+        f"**The count is the adapter's alone.** The warm-up before it trained every weight of the model: "
+        f"{facts['warm_up_parameters']:,}.",
+        "",
+        "| split | n | metric | this adapter | control (warm-up alone) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for split, scored in facts["scores"].items():
+        for metric, value in scored["metrics"].items():
+            control = facts["control"].get(split, {}).get(metric)
+            shown = "" if control is None else f"{control:.4f}"
+            lines.append(f"| {split} | {scored['n']:,} | {metric} | {value:.4f} | {shown} |")
+    lines += ["", "The selection split chose this adapter and flatters it. One warm-up, one seed."]
+    if facts["stand_in"]:
+        lines.append("The data were generated; the scores say nothing about the real task.")
+    if facts["labels"]:
+        lines += ["", f"Labels, in the order of the outputs: {', '.join(facts['labels'])}."]
+    else:
+        lines += ["", "The output is a number."]
+    columns = " and ".join(task.texts)
+    lines += ["", f"Input: {columns}, at most {facts['max_length']} tokens.", "", "## Use", ""]
+    if facts["form"] != "merged":
+        lines += [f"It belongs to one base model, in `base` or given with --base; its weights' hash is "
+                  f"`{facts['base']['weights']}`.", ""]  # fmt: skip
+    pair = ' "a second text"' if len(task.texts) > 1 else ""
+    lines += [f'    python -m platform.predict DIR "a text"{pair}', _USE[facts["form"]], "## Made by", ""]
+    lines += [
+        f"- search `{made['search']}`, plan `{made['plan']}`, seed {made['seed']}, trial {facts['trial']}",
+        f"- model {made['model']['name']} (`{made['model']['fingerprint'][:16]}`), data {made['data']['name']} "
+        f"(`{made['data']['fingerprint'][:16]}`)",
+        "- " + ", ".join(f"{package} {number}" for package, number in made["versions"].items()),
+        "",
+    ]
+    return "\n".join(lines)

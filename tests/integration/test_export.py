@@ -1,0 +1,195 @@
+"""Exports of real searches, used as a user uses them: by the commands, by transformers and by PEFT."""
+
+import io
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qrlora_search.app.adapted import load_export
+from qrlora_search.app.cli import main
+from qrlora_search.app.reading import read_search
+from qrlora_search.values.states import TrialState
+from search_runs import SPACE, Place, make_place
+
+FORMS = ("native", "lora", "merged")
+TEXTS = ["a b", "the cat sat on the mat", "what did she give to him ?"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished search and a Finished trial of it."""
+
+    place: Place
+    output: Path
+    trial: int
+
+    @property
+    def data(self) -> str:
+        return str(self.place.folder / "data")
+
+
+@pytest.fixture(scope="module", params=[("stsb", "bert", "frozen"), ("mrpc", "roberta", "trained")], ids=lambda p: p[0])
+def done(request, tmp_path_factory):
+    """Return a search over a regression with a frozen head, and one over pairs with a trained head."""
+    task, family, head = request.param
+    place = make_place(tmp_path_factory.mktemp(task), tmp_path_factory.mktemp("cache"), task, family, rows=80)
+    (place.folder / "space.toml").write_text(SPACE + f'[head]\nmodes = ["{head}"]\n')
+    result = place.run("--budget", "3", "--output", "out")
+    assert result.returncode == 0, result.stdout + result.stderr
+    output = place.folder / "out"
+    history, _ = read_search(output, "OUTPUT")
+    return Done(place, output, history.in_state(TrialState.FINISHED)[0].number)
+
+
+@pytest.fixture(scope="module")
+def exports(done, tmp_path_factory):
+    """Return the folder that holds an export in each form."""
+    folder = tmp_path_factory.mktemp("exports")
+    for form in FORMS:
+        more = ["--no-base"] if form == "native" else []
+        arguments = [str(done.output), "--trial", str(done.trial), "--as", form, "--to", str(folder / form), *more]
+        assert main(["export", *arguments]) == 0
+    return folder
+
+
+def base_of(done, form):
+    return ["--base", str(done.output / "base")] if form == "native" else []
+
+
+def pairs(n=3):
+    return [TEXTS[:n], TEXTS[::-1][:n]]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_scores_as_the_search_recorded(done, exports, form, capsys):
+    assert main(["evaluate", str(exports / form), "--data", done.data, *base_of(done, form)]) == 0
+    shown = capsys.readouterr().out
+    facts = json.loads((exports / form / "export.json").read_text())
+    recorded = facts["scores"].get("validation")
+    if recorded is None:  # no member of the front: the report split was not scored
+        assert "n = " in shown
+        return
+    for name, value in recorded["metrics"].items():
+        found = float(shown.split(f"{name} ")[1].split(",")[0].split()[0])
+        assert found == pytest.approx(value, abs=1e-6)
+
+
+def test_all_forms_give_the_same_logits(done, exports):
+    logits = [
+        load_export(exports / form, done.output / "base" if form == "native" else None).logits(pairs())
+        for form in FORMS
+    ]
+    for other in logits[1:]:
+        np.testing.assert_allclose(other, logits[0], atol=1e-5)
+
+
+def reference_logits(model, folder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        return model.eval()(**tokenizer(*pairs(), padding=True, return_tensors="pt")).logits.numpy()
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT's own use
+def test_a_merged_export_loads_in_transformers_and_a_lora_one_in_peft(done, exports):
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    ours = load_export(exports / "merged").logits(pairs())
+    merged = AutoModelForSequenceClassification.from_pretrained(exports / "merged")
+    np.testing.assert_allclose(reference_logits(merged, exports / "merged"), ours, atol=1e-5)
+    assert merged.config.id2label[0] in {"not_equivalent", "value"}
+    base = AutoModelForSequenceClassification.from_pretrained(exports / "lora" / "base")
+    adapted = PeftModel.from_pretrained(base, exports / "lora")
+    np.testing.assert_allclose(reference_logits(adapted, exports / "lora"), ours, atol=1e-5)
+    facts = json.loads((exports / "lora" / "export.json").read_text())
+    coefficients = sum(
+        module.lora_B["default"].weight.shape[1] for module in adapted.modules() if hasattr(module, "lora_B")
+    )
+    assert coefficients == facts["parameters"]
+
+
+def test_the_folder_says_what_it_is(done, exports):
+    facts = json.loads((exports / "native" / "export.json").read_text())
+    history, plan = read_search(done.output, "OUTPUT")
+    assert facts["parameters"] == history.trials[done.trial].configuration.parameters
+    assert facts["provenance"]["plan"] == plan.hash
+    assert facts["base"]["weights"] == json.loads((done.output / "base" / "base.json").read_text())["weights"]
+    card = (exports / "native" / "README.md").read_text()
+    assert f"{facts['parameters']:,} parameters" in card
+    assert "The warm-up before it trained every weight of the model" in card
+    assert f"| selection | {plan.counts.selection} |" in card
+    assert str(done.place.folder) not in card + json.dumps(facts)
+    assert not (exports / "native" / "base").exists()
+    assert not list(exports.rglob("*.pkl")) + list(exports.rglob("*.bin"))
+    if not facts["head_parameters"]:
+        assert (exports / "native" / "adapter.safetensors").stat().st_size < 4000
+
+
+def test_predictions_of_arguments_a_file_and_standard_input_are_the_same(done, exports, tmp_path, capsys, monkeypatch):
+    folder = str(exports / "merged")
+    assert main(["predict", folder, TEXTS[0], TEXTS[2], TEXTS[1], TEXTS[1]]) == 0
+    by_arguments = capsys.readouterr().out
+    rows = [(TEXTS[0], TEXTS[2]), (TEXTS[1], TEXTS[1])]
+    (tmp_path / "rows.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    assert main(["predict", folder, "--file", str(tmp_path / "rows.tsv")]) == 0
+    assert capsys.readouterr().out == by_arguments
+    lines = [json.dumps(dict(zip(("sentence1", "sentence2"), row, strict=True))) for row in rows]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    assert main(["predict", folder]) == 0
+    assert capsys.readouterr().out == by_arguments
+    first = json.loads(by_arguments.splitlines()[0])
+    assert first["sentence1"] == TEXTS[0]
+    if "value" not in first:
+        assert first["label"] in {"not_equivalent", "equivalent"}
+        assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exports, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(done.output / "base", other)
+    facts = json.loads((other / "base.json").read_text())
+    (other / "base.json").unlink()
+    (other / "base.json").write_text(json.dumps({**facts, "weights": "0" * 64}))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(exports / "lora", damaged)
+    (damaged / "adapter_config.json").write_text("{}")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine").write_text("kept")
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(done.output, unfinished, ignore=shutil.ignore_patterns("front*"))
+    out, to = str(done.output), str(tmp_path / "new")
+    cases = [
+        (["export", out, "--trial", "99", "--to", to], "--trial 99 is not in this search"),
+        (["export", out, "--under", "0", "--to", to], "--under 0: the smallest member" if _members(done) else "front"),
+        (["export", out, "--trial", "0", "--under", "9", "--to", to], "--under and --trial exclude each other"),
+        (["export", out, "--as", "onnx", "--to", to], "--as 'onnx' is no form of export; use native, lora, merged"),
+        (["export", out, "--pick", "knee", "--to", to], "--pick 'knee' is not known"),
+        (["export", str(tmp_path / "none"), "--to", to], "does not exist: it has no record.db"),
+        (["export", str(unfinished), "--to", to], "has no front yet"),
+        (["export", out, "--trial", str(done.trial), "--to", str(full)], "exists and is not empty"),
+        (["predict", str(exports / "native"), "a", "b"], "is missing or incomplete; name the search's `base`"),
+        (["predict", str(exports / "native"), "a", "b", "--base", str(other)], "is another model"),
+        (["predict", str(exports / "merged"), "a"], "1 text(s) given: "),
+        (["predict", str(damaged), "a", "b"], "is damaged: adapter_config.json is missing or was changed"),
+        (["predict", str(full), "a", "b"], "is no export"),
+        (["predict", str(exports / "merged"), "--file", str(tmp_path / "nowhere")], "cannot be read"),
+        (["evaluate", str(exports / "merged"), "--task", "sst2", "--data", done.data], "was trained for"),
+    ]
+    for arguments, message in cases:
+        assert main(arguments) == 2, arguments
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert [one.name for one in full.iterdir()] == ["mine"]
+    assert not list(tmp_path.glob(".*draft"))
+
+
+def _members(done):
+    return json.loads((done.output / "front.json").read_text())["members"]
