@@ -29,7 +29,7 @@ test: $(READY) ## set up, then all checks: format, lint, types, architecture, te
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/architecture
-	$(BIN)/pytest -q --ignore=tests/architecture $(TESTS)
+	$(BIN)/pytest -q -n 2 --dist loadfile --ignore=tests/architecture $(TESTS)
 
 ui: $(READY) ## open the MLflow UI on this machine
 	$(BIN)/python -m platform.ui
