@@ -43,8 +43,8 @@ class ListSampler:
         number, self.asked = self.asked, self.asked + 1
         tau = self.taus[number % len(self.taus)]
         return number, {
-            "tau": tau, "learning_rate": 0.01, "matrices": "qv", "layers": "last", "last": 2, "batch_size": 32,
-            "head": "frozen",
+            "method": "qr-lora", "tau": tau, "learning_rate": 0.01, "matrices": "qv", "layers": "last", "last": 2,
+            "batch_size": 32, "head": "frozen",
         }  # fmt: skip
 
     def tell(self, number, state, score, parameters):

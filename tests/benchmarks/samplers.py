@@ -114,7 +114,7 @@ def with_ray(table: Table, settings: Settings, seed: int) -> Picked:
 
     def space(trial: optuna.Trial) -> None:
         for one in settings.dimensions:
-            if one.when is not None and trial.params[one.when[0]] != one.when[1]:
+            if not one.applies(trial.params):
                 continue
             if one.choices:
                 trial.suggest_categorical(one.name, one.choices)

@@ -98,7 +98,7 @@ def test_given_points_come_first_and_once(name):
 def test_a_sampler_sees_a_bounded_part_that_keeps_the_front():
     sampler = new_sampler("stratified")
     sampler.seen.most = 100
-    best = Tried(0, settings_of().smallest, TrialState.FINISHED, 0.99, 1)
+    best = Tried(0, settings_of().spans["qr-lora"].smallest, TrialState.FINISHED, 0.99, 1)
     sampler.seen.add(best)
     for number in range(1, 400):
         sampler.seen.add(Tried(number, best.parameters, TrialState.STOPPED, number / 1000, 5 + number % 50))

@@ -96,7 +96,7 @@ def train_both(bench, model, family, ranks, steps=100):
             optimizer.step()
             schedule.step()
     coefficients = torch.cat([one.lam_R.detach() for one in adapted])
-    return (torch.stack(ours), trainer.lam_R.detach()), (torch.stack(plain), coefficients)
+    return (torch.stack(ours), trainer.trained.lam_R.detach()), (torch.stack(plain), coefficients)
 
 
 def assert_equal_training(ours, plain):
@@ -149,11 +149,11 @@ def test_the_same_order_gives_the_same_numbers_and_constant_states_change_nothin
     order = TrialOrder(0, Configuration(some_ranks("qv", (1, 2)), 1e-2, 8, 2, "trained", 1e-3, 0.0), seed=5)
     first, again = TrialTrainer(bench, order), TrialTrainer(bench, order)
     assert first.step().packed == again.step().packed
-    assert torch.equal(first.lam_R, again.lam_R)
+    assert torch.equal(first.trained.lam_R, again.trained.lam_R)
     bare, _ = tiny_bench("bert", "cola")
     fly = TrialTrainer(bare, order)
     fly.step()
-    torch.testing.assert_close(fly.lam_R, first.lam_R, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(fly.trained.lam_R, first.trained.lam_R, atol=1e-6, rtol=1e-5)
 
 
 def test_room_decides_what_is_held_and_no_number(tmp_path):
@@ -179,8 +179,8 @@ def test_dropout_is_drawn_and_repeatable():
     one, two, without = (TrialTrainer(bench, each) for each in (order, order, dry))
     for trainer in (one, two, without):
         trainer.step()
-    assert torch.equal(one.lam_R, two.lam_R)
-    assert not torch.allclose(one.lam_R, without.lam_R)
+    assert torch.equal(one.trained.lam_R, two.trained.lam_R)
+    assert not torch.allclose(one.trained.lam_R, without.trained.lam_R)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])

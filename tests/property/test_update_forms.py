@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from qrlora_search.describe.configuration import MATRICES
-from qrlora_search.method.adapter import QRLoRALinear, adapted_linear, merged_weight, merging_pays
+from qrlora_search.method.adapter import Coefficients, QRLoRALinear, adapted_linear, merged_weight, merging_pays
 from qrlora_search.method.bases import pivoted_qr
 from qrlora_search.method.encoder import Entering, build_encoder, build_head
 from qrlora_search.method.families import projection_name
@@ -114,7 +114,7 @@ def test_the_encoder_equals_transformers_at_any_shape(drawn):
         basis = pivoted_qr(state[name + ".weight"].numpy())
         lam[layer, matrix] = (0.3 * torch.from_numpy(random.standard_normal(rank)).float()).requires_grad_()
         pair = (torch.tensor(basis.q_OD[:, :rank]), torch.tensor(basis.rt_DI[:rank]))
-        mine[layer, matrix] = (lam[layer, matrix], pair)
+        mine[layer, matrix] = Coefficients(lam[layer, matrix], pair)
         parent, leaf = name.rpartition(".")[::2]
         book = QRLoRALinear(model.get_submodule(name), basis, rank)
         book.lam_R.data.copy_(lam[layer, matrix].detach())

@@ -99,6 +99,6 @@ def test_bfloat16_trains_much_like_float32(family, lowest, tmp_path):
         losses[kind] = [trainer.step().loss for _ in range(4)]
         entering = bench.entering("train", lowest, np.arange(4))
         assert entering.hidden_BLD.dtype == (torch.bfloat16 if kind == "bfloat16" else torch.float32)
-        assert trainer.lam_R.dtype == torch.float32
+        assert trainer.trained.lam_R.dtype == torch.float32
     assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.02)
     assert losses["bfloat16"] != losses["float32"]

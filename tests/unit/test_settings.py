@@ -15,17 +15,21 @@ from qrlora_search.values.states import TrialState
 SPECTRA = {(layer, matrix): np.exp(-np.arange(384) / 90) for layer in range(12) for matrix in "qkvo"}
 ENERGY, THRESHOLD = SearchSpace(), SearchSpace.model_validate({"tau": {"rule": "threshold"}})
 
+METHODS = ["qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora"]
+EVERY = SearchSpace.model_validate({"methods": {"of": METHODS}})
+
 
 def settings_of(space=ENERGY, depth=6, max_params=None):
     return Settings(dimensions(space, depth), lambda one: canonical(space, one, SPECTRA, depth), max_params)
 
 
-@pytest.mark.parametrize("space", [ENERGY, THRESHOLD], ids=["energy", "threshold"])
+@pytest.mark.parametrize("space", [ENERGY, THRESHOLD, EVERY], ids=["energy", "threshold", "every method"])
 def test_corners_are_the_smallest_and_the_largest_there_are(space):
     settings, random = settings_of(space), np.random.default_rng(0)
-    sizes = [settings.size(settings.draw(random)) for _ in range(300)]
-    assert settings.sizes[0] == settings.size(settings.smallest) <= min(sizes)
-    assert settings.sizes[1] == settings.size(settings.largest) >= max(sizes)
+    for method, span in settings.spans.items():
+        sizes = [settings.size(settings.draw(random, {"method": method})) for _ in range(300)]
+        assert span.low == settings.size(span.smallest) <= min(sizes)
+        assert span.high == settings.size(span.largest) >= max(sizes)
 
 
 @pytest.mark.parametrize("space", [ENERGY, THRESHOLD], ids=["energy", "threshold"])
@@ -66,7 +70,7 @@ def test_start_points_are_the_papers_settings_the_extremes_and_sizes_between():
             assert sorted({rank.layer for rank in one.ranks}) == list(range(depth - layers, depth))
         assert points[0]["tau"] == 0.5
         sizes = [one.parameters for one in found]
-        assert {min(sizes), max(sizes)} == set(settings.sizes)
+        assert (min(sizes), max(sizes)) == (settings.spans["qr-lora"].low, settings.spans["qr-lora"].high)
         logs = np.log(sorted(sizes))
         assert np.diff(logs).max() < 0.45 * (logs[-1] - logs[0])
         assert len({one.identity for one in found}) == len(points) >= 6
@@ -92,7 +96,8 @@ def test_proposals_spread_evenly_over_log_size(limit):
         one = sampler.propose(number, tried)
         tried.add(Tried(number, one, TrialState.STOPPED, 0.1, settings.size(one)))
     logs = np.log([one.size for one in tried.trials])
-    ends = np.log(settings.sizes)
+    span = settings.spans["qr-lora"]
+    ends = np.log([span.low, span.high])
     shares = np.histogram(logs, bins=4, range=(ends[0] - 1e-9, ends[1] + 1e-9))[0] / 64
     assert shares.min() > 0.15
     assert limit is None or max(one.size for one in tried.trials) <= limit
@@ -110,3 +115,39 @@ def test_it_learns_what_to_adapt_from_finished_and_stopped_trials():
             found += good and number >= 60
         hits[learns] = found
     assert hits[True] > 2 * max(1, hits[False])
+
+
+def test_every_method_is_counted_exactly_and_at_its_own_ranks():
+    settings, random = settings_of(EVERY), np.random.default_rng(6)
+    for method in METHODS:
+        one = settings.draw(random, {"method": method, "matrices": "qv", "layers": "last", "last": 2})
+        found = settings.canonical(one)
+        assert fits(EVERY, 6, one)
+        assert found.method == method
+        if method in {"lora", "svd-lora"}:
+            assert found.parameters == 4 * one["rank"] * (384 + 384)
+            assert found.words == f"{method} r = {one['rank']}, qv in layers 4-5"
+            assert 1e-4 <= found.learning_rate <= 1e-2
+        else:
+            plain = settings.canonical({**one, "method": "qr-lora"})
+            assert (found.ranks, found.parameters) == (plain.ranks, plain.parameters)  # controls at equal counts
+            assert (found.identity == plain.identity) == (method == "qr-lora")
+
+
+def test_methods_take_turns_and_each_spreads_over_its_own_sizes():
+    settings = settings_of(EVERY)
+    sampler, tried = Stratified(settings, 4, seed=7), Seen(7)
+    for number in range(100):
+        one = sampler.propose(number, tried)
+        assert one["method"] == METHODS[number % 5]
+        tried.add(Tried(number, one, TrialState.FINISHED, random_score(number), settings.size(one)))
+    lora = [one.size for one in tried.trials if one.parameters["method"] == "lora"]
+    assert min(lora) < 3000
+    assert max(lora) > 50_000
+    points = settings.start_points()
+    assert [one["method"] for one in points[:5]] == METHODS
+    assert settings.canonical(points[3]).words == "lora r = 2, qv in layers 4-5"
+
+
+def random_score(number):
+    return float(np.random.default_rng(number).random())

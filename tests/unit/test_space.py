@@ -188,8 +188,8 @@ def test_dimensions_name_each_parameter_once_and_hang_on_choices_that_exist(spac
         assert len(set(one.choices)) == len(one.choices)
         assert one.choices or one.low <= one.high
         if one.when is not None:
-            name, choice = one.when
-            assert choice in by_name[name].choices
+            name, choices = one.when
+            assert set(choices) & set(by_name[name].choices)
             assert found.index(by_name[name]) < place
 
 
@@ -212,7 +212,7 @@ def test_the_count_is_the_sum_of_the_ranks_by_the_rule(space, data, rule):
     assert again.identity == found.identity
 
 
-BASE = {"tau": 0.5, "learning_rate": 0.0123, "matrices": "qv", "batch_size": 32, "head": "frozen"}
+BASE = {"method": "qr-lora", "tau": 0.5, "learning_rate": 0.0123, "matrices": "qv", "batch_size": 32, "head": "frozen"}
 
 
 def identity(changes):

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from qrlora_search.adapters.peft_exchange.lora import Factors, head_weights, read_lora
-from qrlora_search.app.bases import BASE, FACTORS, hash_file, read_base
-from qrlora_search.describe.configuration import Configuration, configuration_from_json
+from qrlora_search.app.bases import BASE, factors_file, hash_file, read_base
+from qrlora_search.describe.configuration import DIAGONAL, LOW_RANK, Configuration, configuration_from_json
 from qrlora_search.describe.tasks import Task, find_task
+from qrlora_search.method.adapter import LowRank
+from qrlora_search.method.bases import FACTORS_OF
 from qrlora_search.method.families import projection_name, read_config
 from qrlora_search.method.fine_tuning import read_weights
 from qrlora_search.method.tokens import tokenize
@@ -53,7 +55,7 @@ class Adapted:
         adapters, lowest = {}, bench.depth - 1
         for place, (up, down) in self.factors.items():
             basis = (torch.from_numpy(up).to(bench.device), torch.from_numpy(down).to(bench.device))
-            adapters[place] = (torch.ones(len(down), device=bench.device), basis)
+            adapters[place] = LowRank(*basis)
             lowest = min(lowest, place[0])
         return bench.logits("asked", adapters, bench.head, lowest)
 
@@ -69,12 +71,12 @@ class Adapted:
 
 
 def assemble(base: Path, configuration: Configuration, tensors: dict[str, Floats], facts: dict[str, Any]) -> Adapted:
-    """Returns an adapter on its base from what a trial left: coefficients, and the head where it was trained."""
+    """Returns an adapter on its base from what a trial left: coefficients or factors, and a head that was trained."""
     config, state = read_config(base), read_weights(base)
-    arrays = load_file(base / FACTORS)
-    factors: Factors = {}
-    start = 0
-    for one in configuration.ranks:
+    factors = _low_rank(base, configuration, tensors) if configuration.method in LOW_RANK else {}
+    start, how = 0, FACTORS_OF.get(configuration.method, "")
+    arrays = load_file(base / factors_file(how)) if configuration.method in DIAGONAL else {}
+    for one in configuration.ranks if arrays else ():
         lam = tensors["lambda"][start : start + one.rank].astype(np.float32)
         start += one.rank
         key = f"{one.layer}.{one.matrix}"
@@ -84,6 +86,21 @@ def assemble(base: Path, configuration: Configuration, tensors: dict[str, Floats
         for name, part in zip(head_weights(str(config["model_type"])), HEAD_PARTS, strict=True):
             state[name] = tensors[f"head.{part}"]
     return Adapted(facts, config, state, factors, base)
+
+
+def _low_rank(base: Path, configuration: Configuration, tensors: dict[str, Floats]) -> Factors:
+    """Returns B and A of low-rank updates; what SVD-LoRA began from is taken off by further columns and rows."""
+    begun = load_file(base / factors_file("svd")) if configuration.method == "svd-lora" else {}
+    factors: Factors = {}
+    for one in configuration.ranks:
+        key = f"{one.layer}.{one.matrix}"
+        up, down = tensors[f"{key}.up"], tensors[f"{key}.down"]
+        if begun:
+            root = np.sqrt(begun[f"{key}.diagonal"][: one.rank])
+            up = np.hstack([up, -begun[f"{key}.q"][:, : one.rank] * root])
+            down = np.vstack([down, root[:, None] * begun[f"{key}.rt"][: one.rank]])
+        factors[one.layer, one.matrix] = (np.ascontiguousarray(up), np.ascontiguousarray(down))
+    return factors
 
 
 def load_export(folder: Path, base: Path | None = None) -> Adapted:

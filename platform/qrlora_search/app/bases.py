@@ -15,7 +15,7 @@ from qrlora_search.values.errors import UserError
 
 BASE = "base"
 BASE_FILE = "base.json"
-MODEL, FACTORS = "model.safetensors", "bases.safetensors"
+MODEL, MADE = "model.safetensors", "bases.safetensors"
 _NOT_COPIED = {"inputs.json"}
 
 
@@ -25,20 +25,27 @@ def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
     if (folder / BASE_FILE).is_file():
         return
     folder.mkdir(exist_ok=True)
-    for source in (*sorted(prepared.warm_up.iterdir()), prepared.bases / FACTORS):
+    for source in sorted(prepared.warm_up.iterdir()):
         if source.name not in _NOT_COPIED:
             link_or_copy(source, folder / source.name)
+    for how, place in prepared.bases.items():
+        link_or_copy(place / MADE, folder / factors_file(how))
     facts = {
         "version": 1,
         "task": plan.task,
         "labels": list(find_task(plan.task).labels),
         "max_length": plan.space.training.max_length,
         "weights": prepared.materials.fingerprint,
-        "factors": hash_file(folder / FACTORS),
+        "factors": {how: hash_file(folder / factors_file(how)) for how in prepared.bases},
         "bases_of": plan.space.bases.of,
         "stand_in": plan.stand_in,
     }
     write_atomically(folder / BASE_FILE, json.dumps(facts, indent=1).encode())
+
+
+def factors_file(how: str) -> str:
+    """Returns the name of the file with a factorisation of every projection."""
+    return f"factors-{how}.safetensors"
 
 
 def read_base(folder: Path, wanted: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from qrlora_search.adapters.peft_exchange.lora import head_weights, write_lora
 from qrlora_search.app.adapted import EXPORT_FILE, NATIVE, Adapted, assemble
-from qrlora_search.app.bases import BASE, BASE_FILE, FACTORS, MODEL, hash_file, link_or_copy, read_base
+from qrlora_search.app.bases import BASE, BASE_FILE, MODEL, hash_file, link_or_copy, read_base
 from qrlora_search.app.model_card import model_card
 from qrlora_search.app.picking import find_finished, pick_member
 from qrlora_search.app.reading import read_search
@@ -90,9 +90,9 @@ def _chosen(request: ExportRequest, history: History) -> TrialHistory:
 
 def _write(request: ExportRequest, adapted: Adapted, weights: Path, folder: Path) -> None:
     base, family = request.output / BASE, str(adapted.config["model_type"])
-    tokenizer = [one for one in sorted(base.iterdir()) if one.name not in {MODEL, FACTORS, BASE_FILE, "config.json"}]
-    for file in tokenizer:
-        shutil.copyfile(file, folder / file.name)
+    for file in sorted(base.iterdir()):
+        if file.suffix != ".safetensors" and file.name not in {BASE_FILE, "config.json"}:
+            shutil.copyfile(file, folder / file.name)
     if request.form == "merged":
         save_file(adapted.merged(), folder / MODEL, metadata={"format": "pt"})
         shutil.copyfile(base / "config.json", folder / "config.json")
@@ -128,6 +128,7 @@ def _facts(
         "task": plan.task,
         "stand_in": plan.stand_in,
         "trial": trial.number,
+        "method": what.method,
         "words": what.words,
         "configuration": what.to_json(),
         "parameters": what.parameters,

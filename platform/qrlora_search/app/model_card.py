@@ -25,9 +25,9 @@ def model_card(facts: dict[str, Any]) -> str:
     name = f"{task.name} (STAND-IN data, not GLUE)" if facts["stand_in"] else task.name
     made = facts["provenance"]
     lines = [
-        f"# QR-LoRA adapter for {name}: {facts['parameters']:,} parameters",
+        f"# {facts['method']} adapter for {name}: {facts['parameters']:,} parameters",
         "",
-        f"Trained coefficients: {facts['parameters']:,} ({facts['words']}), head: "
+        f"Trained parameters: {facts['parameters']:,} ({facts['words']}), head: "
         + (f"{facts['head_parameters']:,} trained with them." if facts["head_parameters"] else "frozen."),
         f"**The count is the adapter's alone.** The warm-up before it trained every weight of the model: "
         f"{facts['warm_up_parameters']:,}.",

@@ -8,11 +8,16 @@ Matrix = Literal["q", "k", "v", "o"]
 MATRICES: tuple[Matrix, ...] = ("q", "k", "v", "o")
 HeadMode = Literal["frozen", "trained"]
 RankRule = Literal["energy", "threshold"]
+Method = Literal["qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora"]
+DIAGONAL: tuple[Method, ...] = ("qr-lora", "svd-diagonal", "random-basis")
+"""Methods that train one coefficient a direction of a fixed basis: of the pivoted QR, of the SVD, or a random one."""
+LOW_RANK: tuple[Method, ...] = ("lora", "svd-lora")
+"""Methods that train both factors of an update of rank r: from nothing, or from the top singular vectors."""
 
 
 @dataclass(frozen=True, order=True)
 class AdaptedMatrix:
-    """One adapted weight: its layer (0 is the lowest), its kind and its rank, which is also its parameter count."""
+    """One adapted weight: its layer (0 is the lowest), its kind and the rank of its update."""
 
     layer: int
     matrix: Matrix
@@ -24,7 +29,7 @@ class Configuration:
     """What one trial trains. Two proposals with equal configurations are the same trial.
 
     ranks: the rank vector, ordered by layer and matrix. learning_rate: of the coefficients. head_learning_rate: of the
-    head where it trains, else 0.
+    head where it trains, else 0. per_rank: parameters trained for each rank: one coefficient, or a row and a column.
     """
 
     ranks: tuple[AdaptedMatrix, ...]
@@ -34,11 +39,13 @@ class Configuration:
     head: HeadMode
     head_learning_rate: float
     dropout: float
+    method: Method = "qr-lora"
+    per_rank: int = 1
 
     @property
     def parameters(self) -> int:
         """Returns the number of trained adapter parameters, exactly."""
-        return sum(one.rank for one in self.ranks)
+        return self.per_rank * sum(one.rank for one in self.ranks)
 
     @property
     def lowest_layer(self) -> int | None:
@@ -56,12 +63,16 @@ class Configuration:
 
     @property
     def words(self) -> str:
-        """Returns a short description for people: matrices and layers, e.g. `qv in layers 4-5, 102 parameters`."""
+        """Returns a short description for people: matrices and layers, and the method where it is not QR-LoRA's own,
+        e.g. `qv in layers 4-5` or `lora r = 2, qv in layers 4-5`.
+        """
         if not self.ranks:
             return "no adapter"
+        rank = f" r = {self.ranks[0].rank}" if self.method in LOW_RANK else ""
+        method = "" if self.method == "qr-lora" else f"{self.method}{rank}, "
         matrices = "".join(kind for kind in MATRICES if any(one.matrix == kind for one in self.ranks))
         layers = sorted({one.layer for one in self.ranks})
-        return f"{matrices} in {layer_words(layers)}"
+        return f"{method}{matrices} in {layer_words(layers)}"
 
 
 def layer_words(layers: list[int]) -> str:

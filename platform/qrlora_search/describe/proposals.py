@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrlora_search.describe.configuration import (
+    DIAGONAL,
+    LOW_RANK,
     MATRICES,
     AdaptedMatrix,
     Configuration,
@@ -25,7 +27,10 @@ Spectra = Mapping[tuple[int, Matrix], NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Dimension:
-    """One parameter of a proposal: a choice, or a number from low to high. when: (name, choice) it depends on."""
+    """One parameter of a proposal: a choice, or a number from low to high.
+
+    when: it is there only where an earlier parameter has one of these choices.
+    """
 
     name: str
     choices: tuple[str | int, ...] = ()
@@ -33,33 +38,48 @@ class Dimension:
     high: float = 0.0
     log: bool = False
     integer: bool = False
-    when: tuple[str, str] | None = None
+    when: tuple[str, tuple[str, ...]] | None = None
+
+    def applies(self, parameters: Parameters) -> bool:
+        """Returns whether a proposal with these earlier parameters has this one."""
+        return self.when is None or parameters.get(self.when[0]) in self.when[1]
 
 
 def dimensions(space: SearchSpace, depth: int) -> list[Dimension]:
     """Returns the parameters that a sampler proposes for an encoder of `depth` layers, in a fixed order."""
     kinds: list[str] = list(dict.fromkeys([*space.layers.families, *(["list"] if space.layers.lists else [])]))
     lists = tuple(dict.fromkeys(_list_name(one) for one in space.layers.lists))
+    methods, slow = tuple(dict.fromkeys(space.methods.of)), space.low_rank_learning_rate
     result = [
-        Dimension("tau", low=space.tau.low, high=space.tau.high),
-        Dimension("learning_rate", low=space.learning_rate.low, high=space.learning_rate.high, log=True),
+        Dimension("method", choices=methods),
+        Dimension("tau", low=space.tau.low, high=space.tau.high, when=("method", DIAGONAL)),
+        Dimension("rank", choices=tuple(sorted(set(space.methods.ranks))), when=("method", LOW_RANK)),
+        Dimension(
+            "learning_rate",
+            low=space.learning_rate.low,
+            high=space.learning_rate.high,
+            log=True,
+            when=("method", DIAGONAL),
+        ),
+        Dimension("low_rank_learning_rate", low=slow.low, high=slow.high, log=True, when=("method", LOW_RANK)),
         Dimension("matrices", choices=space.matrices.names),
         Dimension("layers", choices=tuple(kinds)),
-        Dimension("last", low=1, high=depth, integer=True, when=("layers", "last")),
-        Dimension("first", low=1, high=depth, integer=True, when=("layers", "first")),
-        Dimension("range_low", low=0, high=depth - 1, integer=True, when=("layers", "range")),
-        Dimension("range_length", low=1, high=depth, integer=True, when=("layers", "range")),
-        Dimension("every", low=min(2, depth), high=max(2, depth), integer=True, when=("layers", "every")),
-        Dimension("list", choices=lists, when=("layers", "list")),
+        Dimension("last", low=1, high=depth, integer=True, when=("layers", ("last",))),
+        Dimension("first", low=1, high=depth, integer=True, when=("layers", ("first",))),
+        Dimension("range_low", low=0, high=depth - 1, integer=True, when=("layers", ("range",))),
+        Dimension("range_length", low=1, high=depth, integer=True, when=("layers", ("range",))),
+        Dimension("every", low=min(2, depth), high=max(2, depth), integer=True, when=("layers", ("every",))),
+        Dimension("list", choices=lists, when=("layers", ("list",))),
         Dimension("batch_size", choices=tuple(dict.fromkeys(space.training.batch_sizes))),
         Dimension("head", choices=tuple(dict.fromkeys(space.head.modes))),
     ]
-    return [one for one in result if one.when is None or one.when[1] in kinds]
+    there = {"layers": kinds, "method": methods}
+    return [one for one in result if one.when is None or set(one.when[1]) & set(there[one.when[0]])]
 
 
 def fits(space: SearchSpace, depth: int, parameters: Parameters) -> bool:
     """Returns whether parameters, of another search perhaps, are a proposal of this space."""
-    active = [one for one in dimensions(space, depth) if one.when is None or parameters.get(one.when[0]) == one.when[1]]
+    active = [one for one in dimensions(space, depth) if one.applies(parameters)]
     return sorted(one.name for one in active) == sorted(parameters) and all(
         parameters[one.name] in one.choices
         if one.choices
@@ -101,28 +121,36 @@ def check_depth(space: SearchSpace, depth: int, where: str) -> None:
 def canonical(space: SearchSpace, parameters: Parameters, spectra: Spectra, depth: int) -> Configuration:
     """Returns the canonical form of a proposal: a rank vector and rounded settings, the same for equal trials."""
     matrices = [matrix for matrix in MATRICES if matrix in str(parameters["matrices"])]
-    tau = float(parameters["tau"])
-    ranks = tuple(
-        AdaptedMatrix(layer, matrix, rank_for(space.tau.rule, spectra[layer, matrix], tau))
-        for layer in layer_subset(parameters, depth)
-        for matrix in matrices
-    )
-    return _configuration(space, parameters, ranks)
+    places = [(layer, matrix) for layer in layer_subset(parameters, depth) for matrix in matrices]
+    if parameters["method"] in LOW_RANK:
+        ranks = tuple(AdaptedMatrix(*place, int(parameters["rank"])) for place in places)
+    else:
+        tau = float(parameters["tau"])
+        ranks = tuple(AdaptedMatrix(*place, rank_for(space.tau.rule, spectra[place], tau)) for place in places)
+    width = len(next(iter(spectra.values())))  # attention's projections are square
+    return _configuration(space, parameters, ranks, width)
 
 
 def head_only(space: SearchSpace, batch_size: int) -> Configuration:
     """Returns the head-only control: the same epochs and head learning rate as the trials, no adapter."""
-    return _configuration(space, {"learning_rate": 0.0, "batch_size": batch_size, "head": "trained"}, ())
+    none: Parameters = {"method": "qr-lora", "learning_rate": 0.0, "batch_size": batch_size, "head": "trained"}
+    return _configuration(space, none, (), 0)
 
 
-def _configuration(space: SearchSpace, parameters: Parameters, ranks: tuple[AdaptedMatrix, ...]) -> Configuration:
+def _configuration(
+    space: SearchSpace, parameters: Parameters, ranks: tuple[AdaptedMatrix, ...], width: int
+) -> Configuration:
     head: HeadMode = "trained" if parameters["head"] == "trained" else "frozen"
+    method = next(one for one in (*DIAGONAL, *LOW_RANK) if one == parameters["method"])
+    low_rank = method in LOW_RANK
     return Configuration(
         ranks=ranks,
-        learning_rate=round_learning_rate(float(parameters["learning_rate"])),
+        learning_rate=round_learning_rate(float(parameters["low_rank_learning_rate" if low_rank else "learning_rate"])),
         batch_size=int(parameters["batch_size"]),
         epochs=space.training.epochs,
         head=head,
         head_learning_rate=space.head.learning_rate if head == "trained" else 0.0,
         dropout=space.training.dropout,
+        method=method,
+        per_rank=2 * width if low_rank else 1,
     )

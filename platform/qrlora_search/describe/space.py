@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from qrlora_search.describe.configuration import MATRICES, HeadMode, Matrix, RankRule
+from qrlora_search.describe.configuration import MATRICES, HeadMode, Matrix, Method, RankRule
 from qrlora_search.values.errors import UserError, nearest
 
 LayerKind = Literal["last", "first", "range", "every"]
@@ -44,6 +44,20 @@ class LearningRate(_Range):
 
     low: Annotated[float, Field(gt=0, le=10)] = 1e-3
     high: Annotated[float, Field(gt=0, le=10)] = 1e-1
+
+
+class Methods(_Table):
+    """Which methods are searched, and the ranks of those that train both factors of an update."""
+
+    of: Annotated[tuple[Method, ...], Field(min_length=1)] = ("qr-lora",)
+    ranks: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1)] = (1, 2, 4, 8)
+
+
+class LowRankLearningRate(_Range):
+    """The learning rate of a low-rank update's factors, sampled on a log scale."""
+
+    low: Annotated[float, Field(gt=0, le=10)] = 1e-4
+    high: Annotated[float, Field(gt=0, le=10)] = 1e-2
 
 
 class Matrices(_Table):
@@ -146,6 +160,8 @@ class SearchSpace(_Table):
     matrices: Matrices = Matrices()
     layers: Layers = Layers()
     learning_rate: LearningRate = LearningRate()
+    methods: Methods = Methods()
+    low_rank_learning_rate: LowRankLearningRate = LowRankLearningRate()
     training: Training = Training()
     head: Head = Head()
     bases: Bases = Bases()

@@ -1,9 +1,9 @@
 """A sampler that spreads over sizes: it chooses a size first, then what to adapt at that size.
 
-Sizes come from a van der Corput sequence over log size, so that every range of sizes is visited alike. What is adapted
-comes from the trials nearest in size, Finished or Stopped: the best of a few of them, with a change or two; some
-proposals are drawn at random. tau is then solved for the size. This is MAP-Elites with size as the behaviour (Mouret
-and Clune, arXiv 1504.04909), in the space of what is trained rather than of how it is written down.
+Methods take turns. Sizes come from a van der Corput sequence over log size, so that every range is visited alike. What
+is adapted comes from the trials nearest in size, Finished or Stopped: the best of a few of them, with a change or two;
+some proposals are drawn at random. tau, or the rank, is then solved for the size. This is MAP-Elites with size as the
+behaviour (Mouret and Clune, arXiv 1504.04909), in the space of what is trained rather than of how it is written down.
 """
 
 import math
@@ -31,24 +31,26 @@ class Stratified:
     def propose(self, number: int, tried: Seen, again: int = 0) -> Parameters:
         """Returns parameters near the size whose turn it is. again: counts further tries for the same number."""
         random = np.random.default_rng([self.seed, number, again])
-        low, high = (math.log(size) for size in self.settings.sizes)
+        methods = self.settings.methods
+        method, turn = methods[number % len(methods)], number // len(methods)
+        low, high = math.log(self.settings.spans[method].low), math.log(self.settings.spans[method].high)
         jitter = float(random.normal(0, 0.02)) if again else 0.0
-        target = math.exp(low + min(1.0, max(0.0, van_der_corput(number) + jitter)) * (high - low))
-        scored = [one for one in tried.trials if one.score is not None]
-        best, off = self._settings_near(target, scored, random)
+        target = math.exp(low + min(1.0, max(0.0, van_der_corput(turn) + jitter)) * (high - low))
+        scored = [one for one in tried.trials if one.score is not None and one.parameters["method"] == method]
+        best, off = self._settings_near(method, target, scored, random)
         for _ in range(_TRIES):
             if off < _CLOSE:
                 break
-            other, distance = self._settings_near(target, scored, random)
+            other, distance = self._settings_near(method, target, scored, random)
             if distance < off:
                 best, off = other, distance
         return best
 
     def _settings_near(
-        self, target: float, scored: list[Tried], random: np.random.Generator
+        self, method: str, target: float, scored: list[Tried], random: np.random.Generator
     ) -> tuple[Parameters, float]:
         if len(scored) < self.random_first or random.random() < _RANDOM_SHARE:
-            return self.settings.at_size(self.settings.draw(random), target)
+            return self.settings.at_size(self.settings.draw(random, {"method": method}), target)
         nearest = sorted(scored, key=lambda one: (abs(math.log(one.size / target)), one.number))[:_NEAREST]
         best = max(nearest, key=lambda one: (one.score or 0.0, -one.number))
         parent = best if random.random() < _BEST_SHARE else nearest[int(random.integers(len(nearest)))]

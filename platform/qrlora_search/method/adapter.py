@@ -1,9 +1,12 @@
-"""The adapter layer of QR-LoRA: forward through the merged weight, gradients through the two thin products.
+"""Adapters of a frozen projection: coefficients of a fixed basis (QR-LoRA and its kin), or two factors (LoRA).
+
+For coefficients: forward through the merged weight, gradients through the two thin products.
 
 Legend: B batch, L length, T = B L tokens, I inputs, O outputs, R rank.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +118,58 @@ def merged_weight(weight_OI: Tensor, lam_R: Tensor, basis: Pair) -> Tensor:
     """Returns W + Q_r diag(lambda) Rt_r, shape (O, I), for use where few rows meet the weight."""
     result: Tensor = _MergedWeight.apply(weight_OI, lam_R, basis)  # type: ignore[no-untyped-call]
     return result
+
+
+class Adapter(Protocol):
+    """What is added to one frozen projection."""
+
+    def project(self, x: Tensor, frozen: Pair, base: Tensor | None = None) -> Tensor:
+        """Returns the adapted projection of x (..., I) -> (..., O). base: x W^T + b where it is known already."""
+
+    def merged(self, weight_OI: Tensor) -> Tensor:
+        """Returns W + dW, shape (O, I), for use where few rows meet the weight."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """dW = Q_r diag(lambda) Rt_r. lam_R: float32. basis: Q_r (O, R) and Rt_r (R, I) in the weight's precision."""
+
+    lam_R: Tensor
+    basis: Pair
+
+    def project(self, x: Tensor, frozen: Pair, base: Tensor | None = None) -> Tensor:
+        """Returns the adapted projection, in the cheaper of two equal forms."""
+        return adapted_linear(x, frozen, self.lam_R, self.basis, base)
+
+    def merged(self, weight_OI: Tensor) -> Tensor:
+        """Returns W + Q_r diag(lambda) Rt_r."""
+        return merged_weight(weight_OI, self.lam_R, self.basis)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """dW = B A, less the B0 A0 that training began from where that was not 0. B: (O, R), A: (R, I), float32."""
+
+    up_OR: Tensor
+    down_RI: Tensor
+    start: Pair | None = None
+
+    def project(self, x: Tensor, frozen: Pair, base: Tensor | None = None) -> Tensor:
+        """Returns the adapted projection, through the thin products."""
+        if base is None:
+            base = nn.functional.linear(x, *frozen)
+        added = (x @ self.down_RI.to(x.dtype).T) @ self.up_OR.to(x.dtype).T
+        if self.start is not None:
+            up, down = self.start
+            added = added - (x @ down.to(x.dtype).T) @ up.to(x.dtype).T
+        return base + added
+
+    def merged(self, weight_OI: Tensor) -> Tensor:
+        """Returns W + B A - B0 A0."""
+        total = self.up_OR @ self.down_RI
+        if self.start is not None:
+            total = total - self.start[0] @ self.start[1]
+        return weight_OI + total.to(weight_OI.dtype)
 
 
 class QRLoRALinear(nn.Module):

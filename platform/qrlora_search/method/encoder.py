@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from qrlora_search.describe.configuration import MATRICES, Matrix
-from qrlora_search.method.adapter import adapted_linear, merged_weight
+from qrlora_search.method.adapter import Adapter
 from qrlora_search.method.families import head_names, projection_name
 
 Linear = tuple[Tensor, Tensor]
-Adapters = Mapping[tuple[int, Matrix], tuple[Tensor, tuple[Tensor, Tensor]]]
-"""By (layer, matrix): lambda (R,) and the basis Q_r (D, R), Rt_r (R, D)."""
+Adapters = Mapping[tuple[int, Matrix], Adapter]
+"""By (layer, matrix)."""
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
@@ -140,12 +140,12 @@ class Encoder:
     ) -> Tensor:
         adapter, frozen = adapters.get((index, matrix)), self.layers[index].projections[matrix]
         if adapter is not None:
-            return adapted_linear(states, frozen, *adapter, base)
+            return adapter.project(states, frozen, base)
         return functional.linear(states, *frozen) if base is None else base
 
     def _merged(self, index: int, matrix: Matrix, adapters: Adapters) -> Tensor:
         weight, adapter = self.layers[index].projections[matrix][0], adapters.get((index, matrix))
-        return weight if adapter is None else merged_weight(weight, *adapter)
+        return weight if adapter is None else adapter.merged(weight)
 
     def _finish(self, layer: _Layer, x: Tensor, attended: Tensor, dropout: float) -> Tensor:
         """Returns a layer's states from what enters it and what its attention gives: norms and feed-forward."""

@@ -15,7 +15,8 @@ from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.method.encoder import Head
 from qrlora_search.method.metrics import compute_metrics
 from qrlora_search.method.tokens import Integers, training_batches
-from qrlora_search.method.workbench import Workbench, adapters_from, bases_of, loss_of
+from qrlora_search.method.trained import make_trained
+from qrlora_search.method.workbench import Workbench, loss_of
 from qrlora_search.values.packing import pack
 from qrlora_search.values.states import Report
 
@@ -33,15 +34,15 @@ class TrialTrainer:
         self.bench, self.order, self.epoch = bench, order, 0
         configuration = order.configuration
         self.lowest = bench.depth - 1 if configuration.lowest_layer is None else configuration.lowest_layer
-        self.lam_R = torch.zeros(configuration.parameters, device=bench.device, requires_grad=True)
+        self.trained = make_trained(bench, configuration, order.seed)
         self.head = bench.head
-        groups = [{"params": [self.lam_R], "lr": configuration.learning_rate}] if configuration.ranks else []
+        adapter = self.trained.parameters()
+        groups = [{"params": adapter, "lr": configuration.learning_rate}] if adapter else []
         if configuration.head == "trained":
             parts = [part.clone().requires_grad_() for part in (*bench.head.dense, *bench.head.output)]
             self.head = Head((parts[0], parts[1]), (parts[2], parts[3]))
             groups.append({"params": parts, "lr": configuration.head_learning_rate})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
-        self.bases = bases_of(bench, configuration)
         steps = math.ceil(len(bench.splits["train"]) / configuration.batch_size) * configuration.epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1.0 - step / steps))
 
@@ -57,7 +58,7 @@ class TrialTrainer:
             self.bench.splits["train"], configuration.batch_size, self.order.seed, self.epoch
         ):
             self.train_on(batch)
-        if not bool(torch.isfinite(self.lam_R).all()):
+        if not all(bool(torch.isfinite(one).all()) for one in self.trained.parameters()):
             raise TrialFailedError(f"diverged: coefficients are not finite after epoch {self.epoch}")
         trained_s = time.perf_counter() - started
         report = self._score()
@@ -68,8 +69,7 @@ class TrialTrainer:
         """Takes one step on a batch and returns its loss."""
         dropout = self.order.configuration.dropout
         entering = self.bench.entering("train", self.lowest, batch)
-        adapters = adapters_from(self.bases, self.lam_R)
-        first = self.bench.encoder.run(entering, adapters, self.lowest, dropout=dropout)
+        first = self.bench.encoder.run(entering, self.trained.adapters(), self.lowest, dropout=dropout)
         logits = self.head(first, dropout, before_dense=self.bench.encoder.family == "roberta")
         labels = torch.from_numpy(self.bench.splits["train"].labels_N[batch])
         loss = loss_of(self.bench.task, logits, labels)
@@ -81,9 +81,7 @@ class TrialTrainer:
 
     def _score(self) -> Report:
         task, labels = self.bench.task, self.bench.splits["selection"].labels_N
-        predictions, loss = self.bench.predict(
-            "selection", adapters_from(self.bases, self.lam_R), self.head, self.lowest
-        )
+        predictions, loss = self.bench.predict("selection", self.trained.adapters(), self.head, self.lowest)
         if not math.isfinite(loss):
             raise TrialFailedError(f"diverged: held-out loss is {loss} after epoch {self.epoch}")
         metrics = compute_metrics(task, labels, predictions)
@@ -98,7 +96,7 @@ class TrialTrainer:
         )
 
     def _weights(self) -> bytes:
-        tensors = {"lambda": self.lam_R.detach().cpu()}
+        tensors = {name: one.detach().cpu() for name, one in self.trained.tensors().items()}
         if self.order.configuration.head == "trained":
             parts = (*self.head.dense, *self.head.output)
             tensors |= {f"head.{name}": part.detach().cpu() for name, part in zip(HEAD_PARTS, parts, strict=True)}
@@ -114,9 +112,10 @@ def predict_with(
     trainer = TrialTrainer(bench, order)
     tensors = {name: tensor.to(bench.device) for name, tensor in load_tensors(weights).items()}
     with torch.no_grad():
-        trainer.lam_R.copy_(tensors["lambda"])
+        for name, one in trainer.trained.tensors().items():
+            one.copy_(tensors[name])
     head = trainer.head
     if "head.dense.weight" in tensors:
         parts = [tensors[f"head.{name}"] for name in HEAD_PARTS]
         head = Head((parts[0], parts[1]), (parts[2], parts[3]))
-    return bench.predict(split, adapters_from(trainer.bases, trainer.lam_R), head, trainer.lowest)
+    return bench.predict(split, trainer.trained.adapters(), head, trainer.lowest)

@@ -1,6 +1,5 @@
 """What a worker holds for all its trials: the frozen model, the bases, the tokenised splits."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qrlora_search.describe.configuration import Configuration, Matrix
+from qrlora_search.describe.configuration import Matrix
 from qrlora_search.describe.plan import Precision
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.method.bases import Basis
@@ -27,7 +26,8 @@ HELD_SPLITS = ("train", "selection")
 class Materials:
     """Plain arrays that make a workbench; they travel to workers once, unpickled without copies by Ray.
 
-    state: the warmed-up model by transformers' names. splits: `train`, `selection`, and where it is to be scored there,
+    state: the warmed-up model by transformers' names. bases: the pivoted QR of each projection; others: further
+    factorisations by name, where a method needs them. splits: `train`, `selection`, and where it is to be scored there,
     the report splits. fingerprint: a hash of what made the state.
     """
 
@@ -38,6 +38,11 @@ class Materials:
     splits: dict[str, TokenSet]
     precision: Precision
     fingerprint: str
+    others: dict[str, dict[tuple[int, Matrix], Basis]] = field(default_factory=dict)
+
+    def factors(self, how: str) -> dict[tuple[int, Matrix], Basis]:
+        """Returns a factorisation of every projection by name: `qr`, `svd` or `random`."""
+        return self.bases if how == "qr" else self.others[how]
 
     def for_workers(self) -> "Materials":
         """Returns the materials without the report splits, which no trial may see."""
@@ -98,9 +103,9 @@ class Workbench:
         """Returns the number of layers."""
         return len(self.encoder.layers)
 
-    def basis(self, layer: int, matrix: Matrix, rank: int) -> tuple[Tensor, Tensor]:
-        """Returns Q_r (O, R) and Rt_r (R, I) on the device, in the model's precision."""
-        whole = self.materials.bases[layer, matrix]
+    def basis(self, layer: int, matrix: Matrix, rank: int, how: str = "qr") -> tuple[Tensor, Tensor]:
+        """Returns the first r directions, Q_r (O, R) and Rt_r (R, I), on the device, in the model's precision."""
+        whole = self.materials.factors(how)[layer, matrix]
         q_OR = to_tensor(np.ascontiguousarray(whole.q_OD[:, :rank]), self.device, self.dtype)
         return q_OR, to_tensor(np.ascontiguousarray(whole.rt_DI[:rank]), self.device, self.dtype)
 
@@ -238,14 +243,3 @@ def build_workbench(
         dtype=dtype,
         keeper=keeper,
     )
-
-
-def bases_of(bench: Workbench, configuration: Configuration) -> dict[tuple[int, Matrix], tuple[Tensor, Tensor]]:
-    """Returns the bases that a configuration adapts, by (layer, matrix), in the order of its rank vector."""
-    return {(one.layer, one.matrix): bench.basis(one.layer, one.matrix, one.rank) for one in configuration.ranks}
-
-
-def adapters_from(bases: Mapping[tuple[int, Matrix], tuple[Tensor, Tensor]], lam_R: Tensor) -> Adapters:
-    """Returns adapters whose coefficients are slices of one flat vector lam_R, in the order of the bases."""
-    slices = lam_R.split([basis[1].shape[0] for basis in bases.values()])
-    return {place: (part, basis) for (place, basis), part in zip(bases.items(), slices, strict=True)}

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from qrlora_search.describe.configuration import MATRICES, Matrix
 from qrlora_search.describe.plan import SearchPlan, digest
 from qrlora_search.describe.proposals import Spectra
 from qrlora_search.describe.tasks import find_task
-from qrlora_search.method.bases import Basis, factorise
+from qrlora_search.method.bases import FACTORISATIONS, FACTORS_OF, Basis, factorise
 from qrlora_search.method.families import projection_name, read_config
 from qrlora_search.method.fine_tuning import WarmUpJob, read_weights
 from qrlora_search.method.machine import cpus_here
@@ -47,15 +48,15 @@ _COPIED = (
 class Prepared:
     """All that trials need. materials: with every split, the report splits included. spectra: |R_ii| by projection.
 
-    warm_up: folder of the warmed-up model, which transformers can load; bases: folder of the factors. made: what was
-    not found in the store.
+    warm_up: folder of the warmed-up model, which transformers can load. bases: folders of the factors by name. made:
+    what was not found in the store.
     seconds: by step. padding: share of padding in an epoch's training batches.
     """
 
     materials: Materials
     spectra: Spectra
     warm_up: Path
-    bases: Path
+    bases: dict[str, Path]
     made: tuple[str, ...]
     seconds: dict[str, float]
     padding: float
@@ -75,11 +76,18 @@ def warm_up_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
     }
 
 
-def bases_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
-    """Returns what makes the bases: the weights that are factorised."""
+def bases_inputs(plan: SearchPlan, splits: Splits, how: str = "qr") -> dict[str, object]:
+    """Returns what makes the bases: the weights that are factorised, and how where it is not by pivoted QR."""
+    other = {} if how == "qr" else {"how": how}
     if plan.space.bases.of == "pretrained":
-        return {"format": FORMAT, "model": plan.model.fingerprint}
-    return {"format": FORMAT, "warm-up": digest(warm_up_inputs(plan, splits))}
+        return {"format": FORMAT, "model": plan.model.fingerprint, **other}
+    return {"format": FORMAT, "warm-up": digest(warm_up_inputs(plan, splits)), **other}
+
+
+def factorisations(plan: SearchPlan) -> list[str]:
+    """Returns the factorisations that a search needs by name: the pivoted QR, whose spectra make all ranks, first."""
+    needed = {FACTORS_OF[method] for method in plan.space.methods.of if method in FACTORS_OF}
+    return ["qr", *sorted(needed - {"qr"})]
 
 
 def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, told: Told) -> Prepared:
@@ -98,14 +106,18 @@ def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, t
     )
     state = load_file(warm_up / "model.safetensors")
     watch.lap("warm-up")
-    if not store.has("bases", bases_inputs(plan, splits)):
-        made.append("bases")
-        told("factorising")
     source = folder if plan.space.bases.of == "pretrained" else warm_up
-    factors = store.get_or_make("bases", bases_inputs(plan, splits), lambda draft: _factorise(config, source, draft))
-    bases = load_bases(factors)
+    factors: dict[str, Path] = {}
+    for how in factorisations(plan):
+        inputs = bases_inputs(plan, splits, how)
+        if not store.has("bases", inputs):
+            made.append("bases" if how == "qr" else f"bases ({how})")
+            told(f"factorising ({how})")
+        factors[how] = store.get_or_make("bases", inputs, partial(_factorise, config, source, how))
+    bases, *others = (load_bases(place) for place in factors.values())
     watch.lap("factorising")
-    materials = Materials(plan.task, config, state, bases, tokens, plan.precision, hash_state(state))
+    more = dict(zip(list(factors)[1:], others, strict=True))
+    materials = Materials(plan.task, config, state, bases, tokens, plan.precision, hash_state(state), more)
     spectra = {place: basis.diagonal_D for place, basis in bases.items()}
     batches = training_batches(tokens["train"], plan.space.training.batch_sizes[0], plan.seed, 1)
     padding = padding_share(tokens["train"], batches)
@@ -172,7 +184,7 @@ def _warm_up(plan: SearchPlan, train: TokenSet, run: WarmUpRunner, told: Told, d
             shutil.copy(folder / name, draft / name)
 
 
-def _factorise(config: dict[str, Any], folder: Path, draft: Path) -> None:
+def _factorise(config: dict[str, Any], folder: Path, how: str, draft: Path) -> None:
     weights, family = read_weights(folder), str(config["model_type"])
     found: dict[tuple[int, Matrix], NDArray[np.float32]] = {}
     for layer in range(int(config["num_hidden_layers"])):
@@ -180,7 +192,7 @@ def _factorise(config: dict[str, Any], folder: Path, draft: Path) -> None:
             name = projection_name(family, layer, matrix) + ".weight"
             found[layer, matrix] = weights[name] if name in weights else weights[name.removeprefix(f"{family}.")]
     arrays: State = {}
-    for (layer, matrix), basis in factorise(found, cpus_here()).items():
+    for (layer, matrix), basis in factorise(found, cpus_here(), FACTORISATIONS[how]).items():
         key = f"{layer}.{matrix}"
         arrays |= {f"{key}.q": basis.q_OD, f"{key}.rt": basis.rt_DI, f"{key}.diagonal": basis.diagonal_D}
     save_file(arrays, draft / "bases.safetensors")

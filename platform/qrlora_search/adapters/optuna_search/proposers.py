@@ -84,7 +84,7 @@ class OptunaProposer:
         trial = self.study.ask()
         parameters: Parameters = {}
         for one in self.dimensions:
-            if one.when is None or parameters[one.when[0]] == one.when[1]:
+            if one.applies(parameters):
                 parameters[one.name] = _suggest(trial, one)
         earlier = self.asked.pop(number, None)
         if earlier is not None:

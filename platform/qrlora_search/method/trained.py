@@ -1,0 +1,115 @@
+"""What a trial trains besides the head: coefficients of fixed bases, or the two factors of low-rank updates."""
+
+import hashlib
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from qrlora_search.describe.configuration import LOW_RANK, AdaptedMatrix, Configuration
+from qrlora_search.method.adapter import Coefficients, LowRank
+from qrlora_search.method.bases import FACTORS_OF
+from qrlora_search.method.encoder import Adapters
+from qrlora_search.method.workbench import Workbench, to_tensor
+
+
+class Trained(Protocol):
+    """The trained part of an adapter: its tensors, float32, and the adapters that they make."""
+
+    def parameters(self) -> list[Tensor]:
+        """Returns the tensors to be trained."""
+
+    def adapters(self) -> Adapters:
+        """Returns the adapters of the encoder, on the tensors as they are."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the tensors by the names that they are kept under."""
+
+
+class TrainedCoefficients:
+    """One vector of coefficients for all bases, in the order of the rank vector; it starts at 0."""
+
+    def __init__(self, bench: Workbench, configuration: Configuration) -> None:
+        how = FACTORS_OF[configuration.method]
+        self.bases = {
+            (one.layer, one.matrix): bench.basis(one.layer, one.matrix, one.rank, how) for one in configuration.ranks
+        }
+        self.lam_R = torch.zeros(configuration.parameters, device=bench.device, requires_grad=True)
+
+    def parameters(self) -> list[Tensor]:
+        """Returns the one vector, or nothing where there is no adapter."""
+        return [self.lam_R] if self.bases else []
+
+    def adapters(self) -> Adapters:
+        """Returns adapters whose coefficients are slices of the vector."""
+        slices = self.lam_R.split([basis[1].shape[0] for basis in self.bases.values()])
+        return {
+            place: Coefficients(part, basis) for (place, basis), part in zip(self.bases.items(), slices, strict=True)
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the vector as `lambda`."""
+        return {"lambda": self.lam_R}
+
+
+class TrainedFactors:
+    """B (O, R) and A (R, I) of every adapted projection.
+
+    LoRA: A is drawn as PEFT draws it, uniform within 1 / sqrt(I), and B is 0; alpha = r. SVD-LoRA: B0 = U sqrt(S) and
+    A0 = sqrt(S) V^T of the top r singular values; their product is taken off again, so that training begins at 0.
+    """
+
+    def __init__(self, bench: Workbench, configuration: Configuration, seed: int) -> None:
+        self.places = [(one.layer, one.matrix) for one in configuration.ranks]
+        self.start: list[tuple[Tensor, Tensor] | None] = []
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+        for one in configuration.ranks:
+            if configuration.method == "svd-lora":
+                begun = _top_singular(bench, one)
+                self.start.append(begun)
+                self.pairs.append((begun[0].clone().requires_grad_(), begun[1].clone().requires_grad_()))
+            else:
+                up, down = _drawn(bench, one, seed)
+                self.start.append(None)
+                self.pairs.append((up.requires_grad_(), down.requires_grad_()))
+
+    def parameters(self) -> list[Tensor]:
+        """Returns every factor."""
+        return [factor for pair in self.pairs for factor in pair]
+
+    def adapters(self) -> Adapters:
+        """Returns the low-rank adapters."""
+        return {
+            place: LowRank(*pair, start) for place, pair, start in zip(self.places, self.pairs, self.start, strict=True)
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the factors as `LAYER.MATRIX.up` and `LAYER.MATRIX.down`."""
+        names = [f"{layer}.{matrix}" for layer, matrix in self.places]
+        found: dict[str, Tensor] = {}
+        for name, (up, down) in zip(names, self.pairs, strict=True):
+            found |= {f"{name}.up": up, f"{name}.down": down}
+        return found
+
+
+def make_trained(bench: Workbench, configuration: Configuration, seed: int) -> TrainedCoefficients | TrainedFactors:
+    """Returns what a configuration trains, at its start; the same for the same seed."""
+    if configuration.method in LOW_RANK:
+        return TrainedFactors(bench, configuration, seed)
+    return TrainedCoefficients(bench, configuration)
+
+
+def _top_singular(bench: Workbench, one: AdaptedMatrix) -> tuple[Tensor, Tensor]:
+    whole = bench.materials.factors("svd")[one.layer, one.matrix]
+    root = to_tensor(whole.diagonal_D[: one.rank].copy(), bench.device).sqrt()
+    left = to_tensor(whole.q_OD[:, : one.rank].copy(), bench.device)
+    right = to_tensor(whole.rt_DI[: one.rank].copy(), bench.device)
+    return left * root, root[:, None] * right
+
+
+def _drawn(bench: Workbench, one: AdaptedMatrix, seed: int) -> tuple[Tensor, Tensor]:
+    outputs, inputs = bench.encoder.layers[one.layer].projections[one.matrix][0].shape
+    text = f"{seed}/{one.layer}/{one.matrix}/{one.rank}".encode()
+    source = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:7], "big"))
+    down = (2 * torch.rand(one.rank, inputs, generator=source) - 1) / inputs**0.5
+    return torch.zeros(outputs, one.rank, device=bench.device), down.to(bench.device)
