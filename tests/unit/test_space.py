@@ -130,7 +130,7 @@ def propose(space, depth, draw):
     """Return a proposal as a sampler makes it: every dimension in order, those with an unmet `when` left out."""
     proposal = {}
     for one in dimensions(space, depth):
-        if one.when is not None and proposal[one.when[0]] != one.when[1]:
+        if not one.applies(proposal):
             continue
         if one.choices:
             proposal[one.name] = draw(st.sampled_from(one.choices))
