@@ -32,7 +32,7 @@ from qrlora_search.describe.space import SamplerChoice, SearchSpace
 from qrlora_search.describe.stratified import Stratified
 from qrlora_search.describe.tried import Proposer, Seen, Tried
 from qrlora_search.method.bases import factorise
-from qrlora_search.method.families import projection_name
+from qrlora_search.method.families import attention_weights, read_config
 from qrlora_search.method.fine_tuning import read_weights
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.method.sources import find_model
@@ -46,13 +46,9 @@ def settings_for(name: str) -> Settings:
     """Return the settings of a table's space: a family's, or those of the embedded model."""
     if name in FAMILIES:
         return synthetic_settings()[1]
-    weights = read_weights(Path(find_model("embedded").path))
-    depth = 1 + max(int(key.split("encoder.layer.")[1].split(".")[0]) for key in weights if "encoder.layer." in key)
-    found = {}
-    for layer in range(depth):
-        for matrix in MATRICES:
-            key = projection_name("bert", layer, matrix) + ".weight"
-            found[layer, matrix] = weights.get(key, weights.get(key.removeprefix("bert.")))
+    folder = Path(find_model("embedded").path)
+    config = read_config(folder)
+    found, depth = attention_weights(config, read_weights(folder)), int(config["num_hidden_layers"])
     spectra = {place: basis.diagonal_D for place, basis in factorise(found, cpus_here()).items()}
     space = SearchSpace()
     return Settings(dimensions(space, depth), lambda one: canonical(space, one, spectra, depth))

@@ -8,7 +8,7 @@ mean hypervolume of Finished trials with its 95 % interval over seeds, relative 
 worse than that; the median share of the epochs after which the hypervolume of no stopping is reached (a miss counts as
 more than all); the mean distance to the front of all complete curves. On a recorded table seeds shuffle the order of
 one set of curves; a synthetic family is drawn anew for each. Results are kept a seed a line in --keep, not made again.
-Syne Tune's rules need its package: pip install 'syne-tune>=0.16,<1' (its own dependencies are not used).
+Syne Tune's rules need its package alone: pip install --no-deps 'syne-tune>=0.16,<1'.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
@@ -154,9 +155,13 @@ def test_predictions_of_arguments_a_file_and_standard_input_are_the_same(done, e
 def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exports, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(done.output / "base", other)
-    facts = json.loads((other / "base.json").read_text())
-    (other / "base.json").unlink()
-    (other / "base.json").write_text(json.dumps({**facts, "weights": "0" * 64}))
+    weights = load_file(other / "model.safetensors")
+    weights["classifier.weight" if "classifier.weight" in weights else "classifier.out_proj.weight"][0, 0] += 1e-6
+    (other / "model.safetensors").unlink()  # it may be a link to the search's own
+    save_file(weights, other / "model.safetensors")
+    factorless = tmp_path / "factorless"
+    shutil.copytree(done.output / "base", factorless)
+    (factorless / "factors-qr.safetensors").unlink()
     damaged = tmp_path / "damaged"
     shutil.copytree(exports / "lora", damaged)
     (damaged / "adapter_config.json").write_text("{}")
@@ -177,6 +182,7 @@ def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exp
         (["export", out, "--trial", str(done.trial), "--to", str(full)], "exists and is not empty"),
         (["predict", str(exports / "native"), "a", "b"], "is missing or incomplete; name the search's `base`"),
         (["predict", str(exports / "native"), "a", "b", "--base", str(other)], "is another model"),
+        (["predict", str(exports / "native"), "a", "b", "--base", str(factorless)], "lacks factors-qr.safetensors"),
         (["predict", str(exports / "merged"), "a"], "1 text(s) given: "),
         (["predict", str(damaged), "a", "b"], "is damaged: adapter_config.json is missing or was changed"),
         (["predict", str(full), "a", "b"], "is no export"),

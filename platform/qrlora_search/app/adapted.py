@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from qrlora_search.adapters.peft_exchange.lora import Factors, head_weights, read_lora
-from qrlora_search.app.bases import BASE, factors_file, hash_file, read_base
+from qrlora_search.app.bases import BASE, check_base, factors_file, hash_file
 from qrlora_search.describe.configuration import DIAGONAL, LOW_RANK, Configuration, configuration_from_json
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.method.adapter import LowRank
@@ -119,7 +119,7 @@ def load_export(folder: Path, base: Path | None = None) -> Adapted:
     if facts["form"] == "merged":
         return Adapted(facts, read_config(folder), read_weights(folder), {}, folder)
     where = base or folder / BASE
-    read_base(where, facts["base"])
+    check_base(where, facts["base"])
     if facts["form"] == "native":
         return assemble(where, configuration_from_json(facts["configuration"]), load_file(folder / NATIVE), facts)
     config = read_config(where)

@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors.numpy import load_file
+
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.tasks import find_task
-from qrlora_search.prepare.preparation import Prepared
+from qrlora_search.prepare.preparation import Prepared, hash_state
 from qrlora_search.values.errors import UserError
 
 BASE = "base"
@@ -48,20 +50,35 @@ def factors_file(how: str) -> str:
     return f"factors-{how}.safetensors"
 
 
-def read_base(folder: Path, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Returns a base's facts. wanted: facts of the base that an adapter was trained on; another one is refused."""
+def read_base(folder: Path) -> dict[str, Any]:
+    """Returns a base's facts; raises UserError where the folder is none."""
     file = folder / BASE_FILE
     if not file.is_file() or not (folder / MODEL).is_file():
         raise UserError(
             f"the base {str(folder)!r} is missing or incomplete; name the search's `base` folder with --base"
         )
     facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if wanted is not None and (facts["weights"], facts["factors"]) != (wanted["weights"], wanted["factors"]):
+    return facts
+
+
+def check_base(folder: Path, wanted: dict[str, Any]) -> None:
+    """Raises UserError where the weights or the factors that lie in a base are not those an adapter was trained on.
+
+    They are hashed themselves: what base.json says of them proves nothing.
+    """
+    read_base(folder)
+    found = hash_state(load_file(folder / MODEL))
+    if found != wanted["weights"]:
         raise UserError(
-            f"the base {str(folder)!r} is another model (weights {str(facts['weights'])[:12]}, the adapter's "
+            f"the base {str(folder)!r} is another model (weights {found[:12]}, the adapter's "
             f"{str(wanted['weights'])[:12]}); name the base of the search that trained it with --base"
         )
-    return facts
+    for how, content in wanted["factors"].items():
+        file = folder / factors_file(how)
+        if not file.is_file() or hash_file(file) != content:
+            raise UserError(
+                f"the base {str(folder)!r} lacks {file.name} as it was made; name the base of the search with --base"
+            )
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from scipy.special import softmax
 
 from qrlora_search.app.adapted import Adapted
 from qrlora_search.describe.tasks import Task, find_task
@@ -73,11 +74,9 @@ def prediction_lines(adapted: Adapted, texts: Sequence[Sequence[str]]) -> Iterat
         if task.regression:
             line["value"] = round(float(values[0]), 6)
         else:
-            weights = np.exp(values - values.max())
-            shares = weights / weights.sum()
             line["label"] = task.labels[int(values.argmax())]
             line["probabilities"] = {
-                name: round(float(share), 6) for name, share in zip(task.labels, shares, strict=True)
+                name: round(float(share), 6) for name, share in zip(task.labels, softmax(values), strict=True)
             }
         yield json.dumps(line, ensure_ascii=False)
 

@@ -4,14 +4,16 @@ Wo is `attention.output.dense`; a bare `output.dense` would also hit the feed-fo
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qrlora_search.describe.configuration import MATRICES, Matrix
 from qrlora_search.describe.plan import EncoderShape
 from qrlora_search.values.errors import UserError
 
 FAMILIES = ("bert", "roberta")
+Array = TypeVar("Array")
 
 PROJECTIONS: dict[Matrix, str] = {
     "q": "attention.self.query",
@@ -24,6 +26,16 @@ PROJECTIONS: dict[Matrix, str] = {
 def projection_name(family: str, layer: int, matrix: Matrix) -> str:
     """Returns the name of a projection's module in a transformers sequence classifier."""
     return f"{family}.encoder.layer.{layer}.{PROJECTIONS[matrix]}"
+
+
+def attention_weights(config: dict[str, Any], weights: Mapping[str, Array]) -> dict[tuple[int, Matrix], Array]:
+    """Returns every projection's weight (O, I) by (layer, matrix), from an encoder's weights or a classifier's."""
+    family, found = str(config["model_type"]), {}
+    for layer in range(int(config["num_hidden_layers"])):
+        for matrix in MATRICES:
+            name = projection_name(family, layer, matrix) + ".weight"
+            found[layer, matrix] = weights[name] if name in weights else weights[name.removeprefix(f"{family}.")]
+    return found
 
 
 def head_names(family: str) -> tuple[str, str]:

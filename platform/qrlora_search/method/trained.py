@@ -92,7 +92,7 @@ class TrainedFactors:
         return found
 
 
-def make_trained(bench: Workbench, configuration: Configuration, seed: int) -> TrainedCoefficients | TrainedFactors:
+def make_trained(bench: Workbench, configuration: Configuration, seed: int) -> Trained:
     """Returns what a configuration trains, at its start; the same for the same seed."""
     if configuration.method in LOW_RANK:
         return TrainedFactors(bench, configuration, seed)

@@ -19,7 +19,7 @@ from qrlora_search.describe.plan import SearchPlan, digest
 from qrlora_search.describe.proposals import Spectra
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.bases import FACTORISATIONS, FACTORS_OF, Basis, factorise
-from qrlora_search.method.families import projection_name, read_config
+from qrlora_search.method.families import attention_weights, read_config
 from qrlora_search.method.fine_tuning import WarmUpJob, read_weights
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.method.sources import hash_rows
@@ -185,12 +185,7 @@ def _warm_up(plan: SearchPlan, train: TokenSet, run: WarmUpRunner, told: Told, d
 
 
 def _factorise(config: dict[str, Any], folder: Path, how: str, draft: Path) -> None:
-    weights, family = read_weights(folder), str(config["model_type"])
-    found: dict[tuple[int, Matrix], NDArray[np.float32]] = {}
-    for layer in range(int(config["num_hidden_layers"])):
-        for matrix in MATRICES:
-            name = projection_name(family, layer, matrix) + ".weight"
-            found[layer, matrix] = weights[name] if name in weights else weights[name.removeprefix(f"{family}.")]
+    found = attention_weights(config, read_weights(folder))
     arrays: State = {}
     for (layer, matrix), basis in factorise(found, cpus_here(), FACTORISATIONS[how]).items():
         key = f"{layer}.{matrix}"

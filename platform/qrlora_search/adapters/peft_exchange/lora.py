@@ -58,26 +58,16 @@ def read_lora(folder: Path, family: str) -> tuple[Factors, dict[str, Floats]]:
     """Returns the factors and the head's weights that `write_lora` wrote."""
     factors: Factors = {}
     head: dict[str, Floats] = {}
+    kinds = {module: matrix for matrix, module in PROJECTIONS.items()}
+    pattern = re.compile(rf"{family}\.encoder\.layer\.(\d+)\.(.+)\.lora_([AB])\.weight")
     arrays = load_file(folder / WEIGHTS)
-    names = {projection_name(family, layer, matrix): (layer, matrix) for layer, matrix in _places(family, arrays)}
     for name, array in arrays.items():
-        short = name.removeprefix(_PREFIX)
-        if short.endswith(".lora_A.weight"):
-            module = short.removesuffix(".lora_A.weight")
-            factors[names[module]] = (arrays[name.replace(".lora_A.", ".lora_B.")], array)
-        elif ".lora_B." not in short:
-            head[short] = array
+        part = pattern.fullmatch(name.removeprefix(_PREFIX))
+        if part is None:
+            head[name.removeprefix(_PREFIX)] = array
+        elif part[3] == "A":
+            factors[int(part[1]), kinds[part[2]]] = (arrays[name.replace(".lora_A.", ".lora_B.")], array)
     return factors, head
-
-
-def _places(family: str, arrays: Mapping[str, Floats]) -> list[tuple[int, Matrix]]:
-    found = []
-    for name in arrays:
-        match = re.match(rf"{re.escape(_PREFIX)}{family}\.encoder\.layer\.(\d+)\.(.+)\.lora_A\.weight$", name)
-        if match:
-            matrix = next(kind for kind, module in PROJECTIONS.items() if module == match[2])
-            found.append((int(match[1]), matrix))
-    return found
 
 
 def head_weights(family: str) -> list[str]:
