@@ -14,6 +14,10 @@ from safetensors.numpy import load_file, save_file
 from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
 from qrlora_search.app.reading import read_search
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.method.sources import find_data
+from qrlora_search.method.splits import split_rows
+from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
 from search_runs import SPACE, Place, make_place
 
@@ -199,3 +203,30 @@ def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exp
 
 def _members(done):
     return json.loads((done.output / "front.json").read_text())["members"]
+
+
+def test_full_fine_tuning_and_chosen_directions_are_exported_as_they_were_trained(tmp_path, tmp_path_factory, capsys):
+    """Both keep more than a vector of coefficients: a whole encoder, or the places of the directions."""
+    place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "cola", "bert", rows=80)
+    more = (
+        '[methods]\nof = ["full", "qr-lora"]\n[bases]\ndirections = ["gradient"]\n[full_learning_rate]\nhigh = 1e-2\n'
+    )
+    (place.folder / "space.toml").write_text(SPACE.replace("rungs = [1, 2]", "rungs = []") + more)
+    result = place.run("--budget", "2", "--output", "out")
+    assert result.returncode == 0, result.stdout + result.stderr
+    history, plan = read_search(place.folder / "out", "OUTPUT")
+    rows = find_data(str(place.folder / "data"), find_task("cola"))
+    selection = split_rows(rows.splits, find_task("cola"), plan.seed, None).selection
+    ended = history.in_state(TrialState.FINISHED)
+    assert {one.configuration.method for one in ended} == {"full", "qr-lora"}
+    for trial in ended:
+        form = "merged" if trial.configuration.whole else "native"
+        wanted = [str(place.folder / "out"), "--trial", str(trial.number), "--to", str(tmp_path / form), "--as"]
+        assert main(["export", *wanted, form]) == 0
+        logits = load_export(tmp_path / form).logits([selection["sentence"].tolist()])
+        np.testing.assert_array_equal(logits.argmax(1), unpack(trial.reports[-1].packed))
+        if trial.configuration.whole:
+            assert main(["export", *wanted[:-2], str(tmp_path / "no"), "--as", "lora"]) == 2
+            assert "no adapter; use --as merged" in capsys.readouterr().err
+            assert not (tmp_path / "no").exists()
+            assert trial.configuration.parameters == plan.encoder.parameters

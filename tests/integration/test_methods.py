@@ -1,5 +1,7 @@
 """Every method of the paper in the engine: LoRA against PEFT in numbers, the others against their definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,12 @@ import torch
 from qrlora_search.describe.configuration import AdaptedMatrix, Configuration
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.method.bases import pivoted_qr, random_basis, svd
-from qrlora_search.method.families import projection_name
+from qrlora_search.method.directions import BATCHES
+from qrlora_search.method.families import encoder_shape, head_names, projection_name
 from qrlora_search.method.tokens import training_batches
 from qrlora_search.method.training import TrialTrainer, predict_with
-from qrlora_search.method.workbench import Workbench
-from tiny import tiny_bench
+from qrlora_search.method.workbench import Workbench, loss_of
+from tiny import tiny_bench, tiny_config
 
 RANKS = (AdaptedMatrix(0, "o", 2), AdaptedMatrix(1, "k", 2), AdaptedMatrix(2, "q", 2), AdaptedMatrix(2, "v", 2))
 METHODS = ("qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora")
@@ -130,6 +133,91 @@ def test_the_adapted_model_is_the_model_with_the_update_added(method):
         for place in range(0, len(tokens), 7):
             ids = torch.from_numpy(tokens.ids_T[tokens.index(np.array([place]))[0]].astype(np.int64))
             np.testing.assert_allclose(model.eval()(input_ids=ids).logits[0].numpy(), ours[place], atol=1e-5)
+
+
+def plain_batch(model, bench, batch, family):
+    """Return the plain transformers model's loss on a batch."""
+    tokens = bench.splits["train"]
+    places, mask = tokens.index(batch)
+    ids = torch.from_numpy(tokens.ids_T[places].astype(np.int64))
+    kinds = torch.from_numpy(tokens.types_T[places].astype(np.int64))
+    shown = torch.ones_like(ids) if mask is None else torch.from_numpy(mask).long()
+    more = {"token_type_ids": kinds} if family == "bert" else {}
+    logits = model(input_ids=ids, attention_mask=shown, **more).logits
+    return loss_of(bench.task, logits, torch.from_numpy(tokens.labels_N[batch]))
+
+
+def full_order(rate=1e-3, epochs=3):
+    whole = encoder_shape(tiny_config("bert"), 2).parameters
+    return TrialOrder(0, Configuration((), rate, 8, epochs, "trained", rate, 0.0, "full", 1, whole), 0)
+
+
+@pytest.mark.parametrize(("family", "task"), [("bert", "cola"), ("roberta", "stsb")])
+def test_full_fine_tuning_trains_as_the_plain_model_does(family, task):
+    bench, model = bench_for(family, task)
+    model.eval().requires_grad_(True)
+    ours = TrialTrainer(bench, full_order())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, ours.schedule.lr_lambdas[0])
+    losses = []
+    for epoch in range(1, 3):
+        for batch in training_batches(bench.splits["train"], 8, 0, epoch):
+            loss = plain_batch(model, bench, batch, family)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append((float(ours.train_on(batch)), float(loss.detach())))
+    np.testing.assert_allclose(*np.array(losses).T, atol=1e-4, rtol=1e-4)
+    half = len(losses) // 2
+    assert sum(ours for ours, _ in losses[half:]) < sum(ours for ours, _ in losses[:half])
+    theirs = dict(model.named_parameters())
+    for name, weight in ours.trained.weights.items():
+        # The key's bias has a gradient of rounding alone, which Adam makes as large as any other.
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(weight, theirs[name], atol=2e-4, rtol=1e-3)
+
+
+def test_full_fine_tuning_counts_every_weight_is_repeatable_and_scored_from_what_it_kept():
+    bench, model = bench_for("bert", "cola")
+    one = full_order(epochs=2)
+    trainer = TrialTrainer(bench, one)
+    head = {id(part) for name in head_names("bert") for part in model.get_submodule(name).parameters()}
+    counted = sum(part.numel() for part in model.parameters() if id(part) not in head)
+    assert one.configuration.parameters == counted == sum(part.numel() for part in trainer.trained.parameters())
+    before = bench.materials.state["bert.embeddings.word_embeddings.weight"].copy()
+    first, last = trainer.step(), trainer.step()
+    assert first.weights == b""  # a whole encoder is kept when it is done
+    np.testing.assert_array_equal(bench.materials.state["bert.embeddings.word_embeddings.weight"], before)
+    predictions, loss = predict_with(bench, one, last.weights, "selection")
+    assert loss == pytest.approx(last.loss, abs=1e-6)
+    assert len(predictions) == len(bench.splits["selection"])
+    again = TrialTrainer(bench, one)
+    assert [again.step().loss for _ in range(2)] == [first.loss, last.loss]
+
+
+@pytest.mark.parametrize("method", ["qr-lora", "svd-diagonal"])
+def test_directions_by_gradient_are_those_with_the_largest_gradient_and_are_kept(method):
+    bench, model = bench_for("bert", "cola")
+    plain = order(method)
+    one = replace(plain, configuration=replace(plain.configuration, directions="gradient"))
+    trainer = TrialTrainer(bench, one)
+    model.eval()
+    sums = dict.fromkeys(trainer.trained.bases, 0.0)
+    for batch in list(training_batches(bench.splits["train"], 8, 0, 1))[:BATCHES]:
+        model.zero_grad()
+        plain_batch(model, bench, batch, "bert").backward()
+        for place in list(sums):
+            sums[place] = sums[place] + model.get_submodule(projection_name("bert", *place)).weight.grad.numpy()
+    how = {"qr-lora": "qr", "svd-diagonal": "svd"}[method]
+    for place, chosen in zip(sums, trainer.trained.directions.split(2), strict=True):
+        basis = bench.materials.factors(how)[place]
+        gradients = np.abs(np.einsum("od,oi,di->d", basis.q_OD, sums[place], basis.rt_DI))
+        assert sorted(chosen.tolist()) == sorted(np.argsort(gradients)[-2:].tolist())
+    report = [trainer.step() for _ in range(3)][-1]
+    bench.splits["train"].labels_N[:] = 0  # other labels, other gradients: what was kept is what counts
+    _, loss = predict_with(bench, one, report.weights, "selection")
+    assert loss == pytest.approx(report.loss, abs=1e-6)
 
 
 def test_bases_of_the_svd_and_at_random_are_orthonormal_and_repeatable():

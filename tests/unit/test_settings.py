@@ -10,17 +10,19 @@ from qrlora_search.describe.settings import Settings
 from qrlora_search.describe.space import SearchSpace
 from qrlora_search.describe.stratified import Stratified, van_der_corput
 from qrlora_search.describe.tried import Seen, Tried
+from qrlora_search.values.ranks import rank_for
 from qrlora_search.values.states import TrialState
 
 SPECTRA = {(layer, matrix): np.exp(-np.arange(384) / 90) for layer in range(12) for matrix in "qkvo"}
 ENERGY, THRESHOLD = SearchSpace(), SearchSpace.model_validate({"tau": {"rule": "threshold"}})
 
-METHODS = ["qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora"]
+METHODS = ["qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora", "full"]
+WHOLE = 20_000_000
 EVERY = SearchSpace.model_validate({"methods": {"of": METHODS}})
 
 
 def settings_of(space=ENERGY, depth=6, max_params=None):
-    return Settings(dimensions(space, depth), lambda one: canonical(space, one, SPECTRA, depth), max_params)
+    return Settings(dimensions(space, depth), lambda one: canonical(space, one, SPECTRA, depth, WHOLE), max_params)
 
 
 @pytest.mark.parametrize("space", [ENERGY, THRESHOLD, EVERY], ids=["energy", "threshold", "every method"])
@@ -124,7 +126,11 @@ def test_every_method_is_counted_exactly_and_at_its_own_ranks():
         found = settings.canonical(one)
         assert fits(EVERY, 6, one)
         assert found.method == method
-        if method in {"lora", "svd-lora"}:
+        if method == "full":
+            assert (found.parameters, found.ranks, found.lowest_layer, found.head) == (WHOLE, (), 0, "trained")
+            assert set(one) == {"method", "full_learning_rate", "batch_size"}
+            assert 1e-5 <= found.learning_rate == found.head_learning_rate <= 1e-4
+        elif method in {"lora", "svd-lora"}:
             assert found.parameters == 4 * one["rank"] * (384 + 384)
             assert found.words == f"{method} r = {one['rank']}, qv in layers 4-5"
             assert 1e-4 <= found.learning_rate <= 1e-2
@@ -139,14 +145,39 @@ def test_methods_take_turns_and_each_spreads_over_its_own_sizes():
     sampler, tried = Stratified(settings, 4, seed=7), Seen(7)
     for number in range(100):
         one = sampler.propose(number, tried)
-        assert one["method"] == METHODS[number % 5]
+        assert one["method"] == METHODS[number % 6]
         tried.add(Tried(number, one, TrialState.FINISHED, random_score(number), settings.size(one)))
     lora = [one.size for one in tried.trials if one.parameters["method"] == "lora"]
     assert min(lora) < 3000
     assert max(lora) > 50_000
     points = settings.start_points()
-    assert [one["method"] for one in points[:5]] == METHODS
+    assert [one["method"] for one in points[:6]] == METHODS
     assert settings.canonical(points[3]).words == "lora r = 2, qv in layers 4-5"
+
+
+def test_a_method_that_is_over_the_limit_has_no_turn():
+    settings = settings_of(EVERY, max_params=5000)
+    assert settings.methods == tuple(one for one in METHODS if one != "full")
+    assert {one["method"] for one in settings.start_points()} == set(settings.methods)
+
+
+def test_tau_may_differ_by_kind_of_matrix_and_stays_in_its_range():
+    space = SearchSpace.model_validate({"tau": {"tilt": 0.2}, "bases": {"directions": ["order", "gradient"]}})
+    settings, random = settings_of(space), np.random.default_rng(8)
+    seen = set()
+    for _ in range(50):
+        one = {**settings.draw(random), "matrices": "qv"}
+        found = settings.canonical(one)
+        seen.add(found.directions)
+        for adapted in found.ranks:
+            tau = min(max(one["tau"] + one[f"tilt_{adapted.matrix}"], space.tau.low), space.tau.high)
+            assert adapted.rank == rank_for("energy", SPECTRA[adapted.layer, adapted.matrix], tau)
+    assert seen == {"order", "gradient"}
+    plain = {name: value for name, value in one.items() if not name.startswith("tilt") and name != "directions"}
+    assert settings_of().canonical(plain).ranks == settings.canonical({**plain, "tilt_q": 0.0, "tilt_v": 0.0}).ranks
+    solved, off = settings.at_size({**one, "layers": "last", "last": 1}, 80)
+    assert off < 0.05
+    assert solved["tilt_q"] == one["tilt_q"]
 
 
 def random_score(number):

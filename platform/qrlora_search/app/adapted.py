@@ -74,14 +74,17 @@ def assemble(base: Path, configuration: Configuration, tensors: dict[str, Floats
     """Returns an adapter on its base from what a trial left: coefficients or factors, and a head that was trained."""
     config, state = read_config(base), read_weights(base)
     factors = _low_rank(base, configuration, tensors) if configuration.method in LOW_RANK else {}
+    if configuration.whole:
+        state |= {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
     start, how = 0, FACTORS_OF.get(configuration.method, "")
     arrays = load_file(base / factors_file(how)) if configuration.method in DIAGONAL else {}
     for one in configuration.ranks if arrays else ():
-        lam = tensors["lambda"][start : start + one.rank].astype(np.float32)
+        mine = slice(start, start + one.rank)
         start += one.rank
-        key = f"{one.layer}.{one.matrix}"
-        up = np.ascontiguousarray(arrays[f"{key}.q"][:, : one.rank] * lam)
-        factors[one.layer, one.matrix] = (up, np.ascontiguousarray(arrays[f"{key}.rt"][: one.rank]))
+        lam, key = tensors["lambda"][mine].astype(np.float32), f"{one.layer}.{one.matrix}"
+        places = tensors["directions"][mine] if "directions" in tensors else slice(one.rank)
+        up = np.ascontiguousarray(arrays[f"{key}.q"][:, places] * lam)
+        factors[one.layer, one.matrix] = (up, np.ascontiguousarray(arrays[f"{key}.rt"][places]))
     if f"head.{HEAD_PARTS[0]}" in tensors:
         for name, part in zip(head_weights(str(config["model_type"])), HEAD_PARTS, strict=True):
             state[name] = tensors[f"head.{part}"]

@@ -49,6 +49,8 @@ def export(request: ExportRequest) -> Path:
         raise UserError("--under and --trial exclude each other; give one of them")
     history, plan = read_search(request.output, "OUTPUT")
     trial = _chosen(request, history)
+    if trial.configuration.whole and request.form != "merged":
+        raise UserError(f"--as {request.form!r}: full fine-tuning has no adapter; use --as merged")
     base = request.output / BASE
     facts = read_base(base)
     weights = Weights(request.output).path(trial.number)

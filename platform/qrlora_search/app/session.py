@@ -128,7 +128,9 @@ class Session:
         return Tried(one.number, one.proposal, state, source.score, one.configuration.parameters)
 
     def _canonical(self, proposal: Parameters) -> Configuration:
-        return canonical(self.plan.space, proposal, self.prepared.spectra, self.plan.encoder.layers)
+        return canonical(
+            self.plan.space, proposal, self.prepared.spectra, self.plan.encoder.layers, self.plan.encoder.parameters
+        )
 
     def _end(self, loop: SearchLoop, started: float, spent: dict[str, float]) -> FrontView:
         """Scores the report split once for the controls and the members, writes the files, closes the record."""

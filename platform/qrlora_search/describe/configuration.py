@@ -8,11 +8,15 @@ Matrix = Literal["q", "k", "v", "o"]
 MATRICES: tuple[Matrix, ...] = ("q", "k", "v", "o")
 HeadMode = Literal["frozen", "trained"]
 RankRule = Literal["energy", "threshold"]
-Method = Literal["qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora"]
+Method = Literal["qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora", "full"]
+Directions = Literal["order", "gradient"]
 DIAGONAL: tuple[Method, ...] = ("qr-lora", "svd-diagonal", "random-basis")
 """Methods that train one coefficient a direction of a fixed basis: of the pivoted QR, of the SVD, or a random one."""
 LOW_RANK: tuple[Method, ...] = ("lora", "svd-lora")
 """Methods that train both factors of an update of rank r: from nothing, or from the top singular vectors."""
+ADAPTERS: tuple[Method, ...] = (*DIAGONAL, *LOW_RANK)
+METHODS: tuple[Method, ...] = (*ADAPTERS, "full")
+"""`full` trains every weight of the encoder, and the head with it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -30,6 +34,8 @@ class Configuration:
 
     ranks: the rank vector, ordered by layer and matrix. learning_rate: of the coefficients. head_learning_rate: of the
     head where it trains, else 0. per_rank: parameters trained for each rank: one coefficient, or a row and a column.
+    whole: the encoder's parameters where all of them train, else 0. directions: which r directions of a basis train:
+    the first in its own order, or those with the largest gradient on the first batches.
     """
 
     ranks: tuple[AdaptedMatrix, ...]
@@ -41,16 +47,18 @@ class Configuration:
     dropout: float
     method: Method = "qr-lora"
     per_rank: int = 1
+    whole: int = 0
+    directions: Directions = "order"
 
     @property
     def parameters(self) -> int:
-        """Returns the number of trained adapter parameters, exactly."""
-        return self.per_rank * sum(one.rank for one in self.ranks)
+        """Returns the number of trained parameters without the head's, exactly."""
+        return self.whole or self.per_rank * sum(one.rank for one in self.ranks)
 
     @property
     def lowest_layer(self) -> int | None:
-        """Returns the lowest adapted layer, or None where no layer is adapted."""
-        return min((one.layer for one in self.ranks), default=None)
+        """Returns the lowest layer that trains, or None where none does."""
+        return 0 if self.whole else min((one.layer for one in self.ranks), default=None)
 
     def to_json(self) -> dict[str, object]:
         """Returns plain data that `configuration_from_json` reads back."""
@@ -66,10 +74,13 @@ class Configuration:
         """Returns a short description for people: matrices and layers, and the method where it is not QR-LoRA's own,
         e.g. `qv in layers 4-5` or `lora r = 2, qv in layers 4-5`.
         """
+        if self.whole:
+            return "full fine-tuning"
         if not self.ranks:
             return "no adapter"
         rank = f" r = {self.ranks[0].rank}" if self.method in LOW_RANK else ""
         method = "" if self.method == "qr-lora" else f"{self.method}{rank}, "
+        method += "directions by gradient, " if self.directions == "gradient" else ""
         matrices = "".join(kind for kind in MATRICES if any(one.matrix == kind for one in self.ranks))
         layers = sorted({one.layer for one in self.ranks})
         return f"{method}{matrices} in {layer_words(layers)}"

@@ -7,13 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrlora_search.describe.configuration import (
+    ADAPTERS,
     DIAGONAL,
     LOW_RANK,
     MATRICES,
+    METHODS,
     AdaptedMatrix,
     Configuration,
+    Directions,
     HeadMode,
     Matrix,
+    Method,
     round_learning_rate,
 )
 from qrlora_search.describe.protocols import Parameters
@@ -23,6 +27,12 @@ from qrlora_search.values.ranks import rank_for
 
 Spectra = Mapping[tuple[int, Matrix], NDArray[np.floating]]
 """|R_ii| of every projection, by (layer, matrix): all that is needed to count parameters before training."""
+LEARNING_RATES: Mapping[Method, str] = {
+    **dict.fromkeys(DIAGONAL, "learning_rate"),
+    **dict.fromkeys(LOW_RANK, "low_rank_learning_rate"),
+    "full": "full_learning_rate",
+}
+"""The name of each method's learning rate in a proposal."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +59,15 @@ def dimensions(space: SearchSpace, depth: int) -> list[Dimension]:
     """Returns the parameters that a sampler proposes for an encoder of `depth` layers, in a fixed order."""
     kinds: list[str] = list(dict.fromkeys([*space.layers.families, *(["list"] if space.layers.lists else [])]))
     lists = tuple(dict.fromkeys(_list_name(one) for one in space.layers.lists))
-    methods, slow = tuple(dict.fromkeys(space.methods.of)), space.low_rank_learning_rate
+    methods = tuple(dict.fromkeys(space.methods.of))
     result = [
         Dimension("method", choices=methods),
         Dimension("tau", low=space.tau.low, high=space.tau.high, when=("method", DIAGONAL)),
         Dimension("rank", choices=tuple(sorted(set(space.methods.ranks))), when=("method", LOW_RANK)),
-        Dimension(
-            "learning_rate",
-            low=space.learning_rate.low,
-            high=space.learning_rate.high,
-            log=True,
-            when=("method", DIAGONAL),
-        ),
-        Dimension("low_rank_learning_rate", low=slow.low, high=slow.high, log=True, when=("method", LOW_RANK)),
-        Dimension("matrices", choices=space.matrices.names),
-        Dimension("layers", choices=tuple(kinds)),
+        *_beyond_the_paper(space),
+        *_learning_rates(space),
+        Dimension("matrices", choices=space.matrices.names, when=("method", ADAPTERS)),
+        Dimension("layers", choices=tuple(kinds), when=("method", ADAPTERS)),
         Dimension("last", low=1, high=depth, integer=True, when=("layers", ("last",))),
         Dimension("first", low=1, high=depth, integer=True, when=("layers", ("first",))),
         Dimension("range_low", low=0, high=depth - 1, integer=True, when=("layers", ("range",))),
@@ -71,10 +75,33 @@ def dimensions(space: SearchSpace, depth: int) -> list[Dimension]:
         Dimension("every", low=min(2, depth), high=max(2, depth), integer=True, when=("layers", ("every",))),
         Dimension("list", choices=lists, when=("layers", ("list",))),
         Dimension("batch_size", choices=tuple(dict.fromkeys(space.training.batch_sizes))),
-        Dimension("head", choices=tuple(dict.fromkeys(space.head.modes))),
+        Dimension("head", choices=tuple(dict.fromkeys(space.head.modes)), when=("method", ADAPTERS)),
     ]
-    there = {"layers": kinds, "method": methods}
+    there = {"layers": kinds if set(methods) & set(ADAPTERS) else [], "method": methods}
     return [one for one in result if one.when is None or set(one.when[1]) & set(there[one.when[0]])]
+
+
+def _beyond_the_paper(space: SearchSpace) -> list[Dimension]:
+    """Returns what the paper does not vary, where it is asked for: a tilt of tau for each kind of matrix, and which
+    directions train.
+    """
+    tilt, ways = space.tau.tilt, tuple(dict.fromkeys(space.bases.directions))
+    tilts = [Dimension(f"tilt_{kind}", low=-tilt, high=tilt, when=("method", DIAGONAL)) for kind in MATRICES]
+    found = tilts if tilt > 0 else []
+    return found if ways == ("order",) else [*found, Dimension("directions", choices=ways, when=("method", DIAGONAL))]
+
+
+def _learning_rates(space: SearchSpace) -> list[Dimension]:
+    """Returns the learning rate of each kind of method, on a log scale."""
+    ranges = {
+        LEARNING_RATES[DIAGONAL[0]]: (space.learning_rate, DIAGONAL),
+        LEARNING_RATES[LOW_RANK[0]]: (space.low_rank_learning_rate, LOW_RANK),
+        LEARNING_RATES["full"]: (space.full_learning_rate, ("full",)),
+    }
+    return [
+        Dimension(name, low=one.low, high=one.high, log=True, when=("method", methods))
+        for name, (one, methods) in ranges.items()
+    ]
 
 
 def fits(space: SearchSpace, depth: int, parameters: Parameters) -> bool:
@@ -118,17 +145,34 @@ def check_depth(space: SearchSpace, depth: int, where: str) -> None:
                 )
 
 
-def canonical(space: SearchSpace, parameters: Parameters, spectra: Spectra, depth: int) -> Configuration:
-    """Returns the canonical form of a proposal: a rank vector and rounded settings, the same for equal trials."""
+def canonical(
+    space: SearchSpace, parameters: Parameters, spectra: Spectra, depth: int, whole: int = 0
+) -> Configuration:
+    """Returns the canonical form of a proposal: a rank vector and rounded settings, the same for equal trials.
+
+    whole: the encoder's parameters, which full fine-tuning trains.
+    """
+    if parameters["method"] == "full":
+        if whole < 1:
+            raise ValueError("full fine-tuning needs the count of the encoder's parameters")
+        return _configuration(space, parameters, (), whole)
     matrices = [matrix for matrix in MATRICES if matrix in str(parameters["matrices"])]
     places = [(layer, matrix) for layer in layer_subset(parameters, depth) for matrix in matrices]
     if parameters["method"] in LOW_RANK:
         ranks = tuple(AdaptedMatrix(*place, int(parameters["rank"])) for place in places)
     else:
-        tau = float(parameters["tau"])
-        ranks = tuple(AdaptedMatrix(*place, rank_for(space.tau.rule, spectra[place], tau)) for place in places)
+        taus = {matrix: _tilted(space, parameters, matrix) for matrix in matrices}
+        ranks = tuple(
+            AdaptedMatrix(*place, rank_for(space.tau.rule, spectra[place], taus[place[1]])) for place in places
+        )
     width = len(next(iter(spectra.values())))  # attention's projections are square
     return _configuration(space, parameters, ranks, width)
+
+
+def _tilted(space: SearchSpace, parameters: Parameters, matrix: Matrix) -> float:
+    """Returns a matrix's own tau: the proposal's, moved by the tilt of its kind and kept within the space's range."""
+    tilt = float(parameters.get(f"tilt_{matrix}", 0.0))
+    return min(max(float(parameters["tau"]) + tilt, space.tau.low), space.tau.high)
 
 
 def head_only(space: SearchSpace, batch_size: int) -> Configuration:
@@ -138,19 +182,25 @@ def head_only(space: SearchSpace, batch_size: int) -> Configuration:
 
 
 def _configuration(
-    space: SearchSpace, parameters: Parameters, ranks: tuple[AdaptedMatrix, ...], width: int
+    space: SearchSpace, parameters: Parameters, ranks: tuple[AdaptedMatrix, ...], size: int
 ) -> Configuration:
-    head: HeadMode = "trained" if parameters["head"] == "trained" else "frozen"
-    method = next(one for one in (*DIAGONAL, *LOW_RANK) if one == parameters["method"])
-    low_rank = method in LOW_RANK
+    """Returns a configuration. size: the width of a projection, or of full fine-tuning the encoder's parameters."""
+    method = next(one for one in METHODS if one == parameters["method"])
+    whole = method == "full"
+    rate = round_learning_rate(float(parameters[LEARNING_RATES[method]]))
+    head: HeadMode = "trained" if whole or parameters["head"] == "trained" else "frozen"
+    head_rate = rate if whole else space.head.learning_rate
+    directions: Directions = "gradient" if parameters.get("directions") == "gradient" else "order"
     return Configuration(
         ranks=ranks,
-        learning_rate=round_learning_rate(float(parameters["low_rank_learning_rate" if low_rank else "learning_rate"])),
+        learning_rate=rate,
         batch_size=int(parameters["batch_size"]),
         epochs=space.training.epochs,
         head=head,
-        head_learning_rate=space.head.learning_rate if head == "trained" else 0.0,
+        head_learning_rate=head_rate if head == "trained" else 0.0,
         dropout=space.training.dropout,
         method=method,
-        per_rank=2 * width if low_rank else 1,
+        per_rank=2 * size if method in LOW_RANK else 1,
+        whole=size if whole else 0,
+        directions=directions,
     )

@@ -35,8 +35,9 @@ class Settings:
     def __init__(self, dimensions: Sequence[Dimension], canonical: Canonical, max_params: int | None = None) -> None:
         self.dimensions, self.canonical, self.max_params = list(dimensions), canonical, max_params
         self.by_name = {one.name: one for one in dimensions}
-        self.methods = tuple(str(one) for one in self.by_name["method"].choices)
-        self.spans = {method: self._span(method) for method in self.methods}
+        known = [str(one) for one in self.by_name["method"].choices]
+        self.spans = {method: self._span(method) for method in known}
+        self.methods = tuple(one for one in known if self._allows(self.spans[one].low)) or tuple(known)
 
     def _span(self, method: str) -> Span:
         corners = list(self._corners(method))
@@ -98,6 +99,8 @@ class Settings:
             for rank in self.by_name["rank"].choices:
                 found.offer("rank", rank)
             return found.best, found.off
+        if "tau" not in parameters:
+            return parameters, abs(math.log(self.size(parameters) / target))
         tau = self.by_name["tau"]
         low, high = tau.low, tau.high
         rising = found.offer("tau", low) <= found.offer("tau", high)
@@ -118,6 +121,9 @@ class Settings:
         )
         if "tau" in base:
             ends = [{"tau": self.by_name["tau"].low}, {"tau": self.by_name["tau"].high}]
+        if "matrices" not in self.by_name or not self.by_name["matrices"].applies(base):
+            yield base
+            return
         for end in ends:
             for matrices in self.by_name["matrices"].choices:
                 for layers in self._layer_choices():
@@ -147,14 +153,15 @@ class Settings:
         turns = zip_longest(*(self._start_points(method) for method in self.methods))
         kept: dict[str, Parameters] = {}
         for one in (point for turn in turns for point in turn if point is not None):
-            if one["matrices"] in self.by_name["matrices"].choices and self._allows(self.size(one)):
+            known = "matrices" not in one or one["matrices"] in self.by_name["matrices"].choices
+            if known and self._allows(self.size(one)):
                 kept.setdefault(self.canonical(one).identity, one)
         return list(kept.values())
 
     def _start_points(self, method: str) -> list[Parameters]:
         base, span, points = self._base(method), self.spans[method], []
         last = self.by_name.get("last")
-        if last is not None:
+        if last is not None and "matrices" in base:
             layers = 4 if last.high >= 12 else max(1, round(last.high / 3))
             size: Parameters = {"tau": 0.5} if "tau" in base else {"rank": self._rank_two()}
             paper: Parameters = {**base, **size, "layers": "last", "last": layers}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from qrlora_search.describe.configuration import MATRICES, HeadMode, Matrix, Method, RankRule
+from qrlora_search.describe.configuration import MATRICES, Directions, HeadMode, Matrix, Method, RankRule
 from qrlora_search.values.errors import UserError, nearest
 
 LayerKind = Literal["last", "first", "range", "every"]
@@ -32,11 +32,15 @@ class _Range(_Table):
 
 
 class Tau(_Range):
-    """tau, the share of a matrix that a rank keeps (energy rule) or the cut below |R_11| (threshold rule)."""
+    """tau, the share of a matrix that a rank keeps (energy rule) or the cut below |R_11| (threshold rule).
+
+    tilt: how far the tau of one kind of matrix may be from the others'; 0: one tau for all.
+    """
 
     low: Annotated[float, Field(gt=0, lt=1)] = 0.05
     high: Annotated[float, Field(gt=0, lt=1)] = 0.9
     rule: RankRule = "energy"
+    tilt: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class LearningRate(_Range):
@@ -58,6 +62,13 @@ class LowRankLearningRate(_Range):
 
     low: Annotated[float, Field(gt=0, le=10)] = 1e-4
     high: Annotated[float, Field(gt=0, le=10)] = 1e-2
+
+
+class FullLearningRate(_Range):
+    """The learning rate of full fine-tuning, sampled on a log scale."""
+
+    low: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    high: Annotated[float, Field(gt=0, le=1)] = 1e-4
 
 
 class Matrices(_Table):
@@ -118,9 +129,12 @@ class Head(_Table):
 
 
 class Bases(_Table):
-    """Which weights are factorised: the pretrained ones, or those that the warm-up left."""
+    """Which weights are factorised: the pretrained ones, or those that the warm-up left; and which directions of a
+    basis train: the first r, or the r with the largest gradient on the first batches, or both in turn.
+    """
 
     of: Literal["pretrained", "warmed-up"] = "pretrained"
+    directions: Annotated[tuple[Directions, ...], Field(min_length=1)] = ("order",)
 
 
 class WarmUp(_Table):
@@ -162,6 +176,7 @@ class SearchSpace(_Table):
     learning_rate: LearningRate = LearningRate()
     methods: Methods = Methods()
     low_rank_learning_rate: LowRankLearningRate = LowRankLearningRate()
+    full_learning_rate: FullLearningRate = FullLearningRate()
     training: Training = Training()
     head: Head = Head()
     bases: Bases = Bases()

@@ -1,6 +1,9 @@
-"""What a trial trains besides the head: coefficients of fixed bases, or the two factors of low-rank updates."""
+"""What a trial trains besides the head: coefficients of fixed bases, the two factors of low-rank updates, or every
+weight of the encoder.
+"""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -9,12 +12,16 @@ from torch import Tensor
 from qrlora_search.describe.configuration import LOW_RANK, AdaptedMatrix, Configuration
 from qrlora_search.method.adapter import Coefficients, LowRank
 from qrlora_search.method.bases import FACTORS_OF
-from qrlora_search.method.encoder import Adapters
+from qrlora_search.method.directions import strongest_directions
+from qrlora_search.method.encoder import Adapters, build_encoder
+from qrlora_search.method.families import head_names
 from qrlora_search.method.workbench import Workbench, to_tensor
 
 
 class Trained(Protocol):
-    """The trained part of an adapter: its tensors, float32, and the adapters that they make."""
+    """The trained part: its tensors, float32, and the adapters that they make. bench: what they are trained on."""
+
+    bench: Workbench
 
     def parameters(self) -> list[Tensor]:
         """Returns the tensors to be trained."""
@@ -23,16 +30,30 @@ class Trained(Protocol):
         """Returns the adapters of the encoder, on the tensors as they are."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns the tensors by the names that they are kept under."""
+        """Returns what makes the trained part again, by the names that it is kept under."""
 
 
 class TrainedCoefficients:
-    """One vector of coefficients for all bases, in the order of the rank vector; it starts at 0."""
+    """One vector of coefficients for all bases, in the order of the rank vector; it starts at 0.
 
-    def __init__(self, bench: Workbench, configuration: Configuration) -> None:
-        how = FACTORS_OF[configuration.method]
+    kept: the tensors of an earlier run, for the directions that it chose.
+    """
+
+    def __init__(
+        self, bench: Workbench, configuration: Configuration, seed: int, kept: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.bench, how = bench, FACTORS_OF[configuration.method]
+        self.directions: Tensor | None = None
+        if configuration.directions == "gradient":
+            chosen = strongest_directions(bench, configuration, how, seed) if kept is None else kept["directions"]
+            self.directions = chosen.cpu().long()
+        parts = [None] * len(configuration.ranks)
+        chosen_parts = (
+            parts if self.directions is None else self.directions.split([r.rank for r in configuration.ranks])
+        )
         self.bases = {
-            (one.layer, one.matrix): bench.basis(one.layer, one.matrix, one.rank, how) for one in configuration.ranks
+            (one.layer, one.matrix): bench.basis(one.layer, one.matrix, one.rank, how, part)
+            for one, part in zip(configuration.ranks, chosen_parts, strict=True)
         }
         self.lam_R = torch.zeros(configuration.parameters, device=bench.device, requires_grad=True)
 
@@ -48,8 +69,8 @@ class TrainedCoefficients:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns the vector as `lambda`."""
-        return {"lambda": self.lam_R}
+        """Returns the vector as `lambda`, and the places of its directions in their bases where they were chosen."""
+        return {"lambda": self.lam_R} | ({} if self.directions is None else {"directions": self.directions})
 
 
 class TrainedFactors:
@@ -60,6 +81,7 @@ class TrainedFactors:
     """
 
     def __init__(self, bench: Workbench, configuration: Configuration, seed: int) -> None:
+        self.bench = bench
         self.places = [(one.layer, one.matrix) for one in configuration.ranks]
         self.start: list[tuple[Tensor, Tensor] | None] = []
         self.pairs: list[tuple[Tensor, Tensor]] = []
@@ -92,11 +114,50 @@ class TrainedFactors:
         return found
 
 
-def make_trained(bench: Workbench, configuration: Configuration, seed: int) -> Trained:
-    """Returns what a configuration trains, at its start; the same for the same seed."""
-    if configuration.method in LOW_RANK:
-        return TrainedFactors(bench, configuration, seed)
-    return TrainedCoefficients(bench, configuration)
+class TrainedWeights:
+    """Every weight of the encoder, in float32; full fine-tuning. Nothing is constant then."""
+
+    def __init__(self, bench: Workbench) -> None:
+        family = str(bench.materials.config["model_type"])
+        head = tuple(f"{name}." for name in head_names(family))
+        self.weights = {
+            name: to_tensor(array, bench.device).clone().requires_grad_()
+            for name, array in bench.materials.state.items()
+            if name.startswith(f"{family}.") and not name.startswith(head)
+        }
+        self.bench = bench.training(build_encoder(bench.materials.config, self.weights, bench.device, torch.float32))
+
+    def parameters(self) -> list[Tensor]:
+        """Returns every weight."""
+        return list(self.weights.values())
+
+    def adapters(self) -> Adapters:
+        """Returns no adapter."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the weights by transformers' names."""
+        return dict(self.weights)
+
+
+def make_trained(
+    bench: Workbench, configuration: Configuration, seed: int, kept: Mapping[str, Tensor] | None = None
+) -> Trained:
+    """Returns what a configuration trains, at its start; the same for the same seed. kept: the tensors of an earlier
+    run, from which it is made again.
+    """
+    made: Trained
+    if configuration.whole:
+        made = TrainedWeights(bench)
+    elif configuration.method in LOW_RANK:
+        made = TrainedFactors(bench, configuration, seed)
+    else:
+        made = TrainedCoefficients(bench, configuration, seed, kept)
+    if kept is not None:
+        with torch.no_grad():
+            for name, one in made.tensors().items():
+                one.copy_(kept[name])
+    return made
 
 
 def _top_singular(bench: Workbench, one: AdaptedMatrix) -> tuple[Tensor, Tensor]:

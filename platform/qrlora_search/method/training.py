@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -30,11 +31,12 @@ class TrialFailedError(Exception):
 class TrialTrainer:
     """Trains one configuration on a workbench, `step` by `step`; the same order gives the same numbers."""
 
-    def __init__(self, bench: Workbench, order: TrialOrder) -> None:
-        self.bench, self.order, self.epoch = bench, order, 0
+    def __init__(self, bench: Workbench, order: TrialOrder, kept: Mapping[str, Tensor] | None = None) -> None:
+        self.order, self.epoch = order, 0
         configuration = order.configuration
         self.lowest = bench.depth - 1 if configuration.lowest_layer is None else configuration.lowest_layer
-        self.trained = make_trained(bench, configuration, order.seed)
+        self.trained = make_trained(bench, configuration, order.seed, kept)
+        self.bench = self.trained.bench
         self.head = bench.head
         adapter = self.trained.parameters()
         groups = [{"params": adapter, "lr": configuration.learning_rate}] if adapter else []
@@ -96,6 +98,9 @@ class TrialTrainer:
         )
 
     def _weights(self) -> bytes:
+        """Returns what the trial has trained; a whole encoder only when it is done."""
+        if self.order.configuration.whole and self.epoch < self.order.configuration.epochs:
+            return b""
         tensors = {name: one.detach().cpu() for name, one in self.trained.tensors().items()}
         if self.order.configuration.head == "trained":
             parts = (*self.head.dense, *self.head.output)
@@ -109,13 +114,10 @@ def predict_with(
     """Returns predictions and mean loss of a trained trial on a split; order None is the control, without adapter."""
     if order is None:
         return bench.predict(split, {}, bench.head, bench.depth - 1)
-    trainer = TrialTrainer(bench, order)
     tensors = {name: tensor.to(bench.device) for name, tensor in load_tensors(weights).items()}
-    with torch.no_grad():
-        for name, one in trainer.trained.tensors().items():
-            one.copy_(tensors[name])
+    trainer = TrialTrainer(bench, order, tensors)
     head = trainer.head
     if "head.dense.weight" in tensors:
         parts = [tensors[f"head.{name}"] for name in HEAD_PARTS]
         head = Head((parts[0], parts[1]), (parts[2], parts[3]))
-    return bench.predict(split, trainer.trained.adapters(), head, trainer.lowest)
+    return trainer.bench.predict(split, trainer.trained.adapters(), head, trainer.lowest)

@@ -77,7 +77,10 @@ class _Holder:
 
 @dataclass
 class Workbench:
-    """The frozen model on one device, and the constant states of the splits. keeper: None makes states each time."""
+    """The frozen model on one device, and the constant states of the splits. keeper: None makes states each time.
+
+    trains: the encoder's own weights train (full fine-tuning), so that nothing of it is constant.
+    """
 
     materials: Materials
     encoder: Encoder
@@ -85,6 +88,7 @@ class Workbench:
     device: torch.device
     dtype: torch.dtype
     keeper: Keeper | None = None
+    trains: bool = False
     _texts: dict[str, str] = field(default_factory=dict)
     _held: dict[tuple[str, int, Part], Tensor] = field(default_factory=dict)
 
@@ -103,11 +107,20 @@ class Workbench:
         """Returns the number of layers."""
         return len(self.encoder.layers)
 
-    def basis(self, layer: int, matrix: Matrix, rank: int, how: str = "qr") -> tuple[Tensor, Tensor]:
-        """Returns the first r directions, Q_r (O, R) and Rt_r (R, I), on the device, in the model's precision."""
+    def basis(
+        self, layer: int, matrix: Matrix, rank: int, how: str = "qr", chosen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns r directions, Q_r (O, R) and Rt_r (R, I), on the device, in the model's precision: the chosen ones,
+        or the first.
+        """
         whole = self.materials.factors(how)[layer, matrix]
-        q_OR = to_tensor(np.ascontiguousarray(whole.q_OD[:, :rank]), self.device, self.dtype)
-        return q_OR, to_tensor(np.ascontiguousarray(whole.rt_DI[:rank]), self.device, self.dtype)
+        places = slice(rank) if chosen is None else chosen.numpy()
+        q_OR = to_tensor(np.ascontiguousarray(whole.q_OD[:, places]), self.device, self.dtype)
+        return q_OR, to_tensor(np.ascontiguousarray(whole.rt_DI[places]), self.device, self.dtype)
+
+    def training(self, encoder: Encoder) -> "Workbench":
+        """Returns a workbench of the same splits whose encoder trains."""
+        return Workbench(self.materials, encoder, self.head, self.device, torch.float32, trains=True)
 
     def hold(self, layer: int) -> None:
         """Makes or finds the constant states that trials from a layer up read, so that `entering` only reads them.
@@ -154,7 +167,7 @@ class Workbench:
     ) -> Tensor:
         """Returns the states (B, L, D) that enter layer `stop`, from the states `below` that enter layer `start`."""
         places, mask_BL = batch
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.trains and torch.is_grad_enabled()):
             if below is None:
                 ids_BL = torch.from_numpy(tokens.ids_T[places].astype(np.int64)).to(self.device)
                 types_BL = torch.from_numpy(tokens.types_T[places].astype(np.int64)).to(self.device)
