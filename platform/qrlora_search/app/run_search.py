@@ -55,31 +55,37 @@ def _show_cost(console: Console, planned: Planned) -> None:
 
 
 def _run(planned: Planned, console: Console, resumed: bool) -> int:
-    from qrlora_search.adapters.ray_engine.cluster import check_nodes, ray_running, set_environment
+    from qrlora_search.adapters.ray_engine.cluster import ray_running
 
-    set_environment(planned.plan.address)
+    plan, local, cpus = planned.plan, planned.plan.address is None, cpus_here()
+    console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
+    with ray_running(plan.address, max(cpus, plan.space.warm_up.workers, plan.concurrency)):
+        return run_on_ray(planned, console, resumed)
+
+
+def run_on_ray(planned: Planned, console: Console, resumed: bool) -> int:
+    """Runs a planned search on the Ray that this process is connected to, and returns its exit code."""
+    from qrlora_search.adapters.ray_engine.cluster import check_nodes
     from qrlora_search.adapters.ray_engine.engine import RayEngine
     from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
 
     plan, store, started = planned.plan, Store(default_root()), time.monotonic()
     local, workers, cpus = plan.address is None, plan.space.warm_up.workers, cpus_here()
     threads = max(1, cpus // plan.concurrency) if local else 1
-    console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
-    with ray_running(plan.address, max(cpus, workers, threads * plan.concurrency)):
-        if not local:
-            check_nodes(plan.precision, plan.gpus_per_trial)
-        runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
-        prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
-        _tell(
-            console,
-            started,
-            f"prepared; made: {', '.join(prepared.made) or 'nothing, all was in the cache'}; "
-            f"{prepared.padding:.1%} of the tokens in training batches are padding",
-        )
-        materials, room = prepared.materials.for_workers(), plan.space.states
-        engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
-        session = Session(planned, prepared, console, resumed)
-        return session.run(engine, started)
+    if not local:
+        check_nodes(plan.precision, plan.gpus_per_trial)
+    runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
+    prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
+    _tell(
+        console,
+        started,
+        f"prepared; made: {', '.join(prepared.made) or 'nothing, all was in the cache'}; "
+        f"{prepared.padding:.1%} of the tokens in training batches are padding",
+    )
+    materials, room = prepared.materials.for_workers(), plan.space.states
+    engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
+    session = Session(planned, prepared, console, resumed)
+    return session.run(engine, started)
 
 
 def _tell(console: Console, started: float, words: str) -> None:

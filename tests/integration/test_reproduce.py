@@ -1,0 +1,128 @@
+"""The paper's table on a tiny model: its rows are trained from several warm-ups, once, and its counts are checked."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.numpy import save_file
+from transformers import AutoConfig, AutoModel
+
+from qrlora_search.app.cli import main
+from qrlora_search.app.paper_counts import can_be_checked, count_parameters, readings, show_readings
+from qrlora_search.describe.presets import PRESETS, paper_space
+from qrlora_search.describe.proposals import canonical, dimensions, fits
+from qrlora_search.describe.space import SearchSpace
+from qrlora_search.method.families import encoder_shape
+from qrlora_search.method.fine_tuning import export_state
+from search_runs import SPACE, make_place
+from tiny import tiny_config
+
+WHOLE = 1000
+SPECTRA = {(layer, matrix): np.exp(-np.arange(384) / 90) for layer in range(24) for matrix in "qkvo"}
+
+
+@pytest.mark.parametrize("depth", [3, 6, 12, 24])
+def test_every_row_is_in_the_papers_space_with_the_papers_places(depth):
+    space = paper_space(SearchSpace())
+    for preset in PRESETS:
+        proposal = preset.proposal(space, depth)
+        assert fits(space, depth, proposal), preset.name
+        found = canonical(space, proposal, SPECTRA, depth, WHOLE)
+        layers = sorted({one.layer for one in found.ranks})
+        if preset.method == "full":
+            assert found.parameters == WHOLE
+            continue
+        few = 4 if depth >= 12 else max(1, round(depth / 3))
+        assert layers == list(range(depth if preset.last == 12 else few))[-99:] or layers[-1] == depth - 1
+        assert len(layers) == (depth if preset.last == 12 else few)
+        assert (preset.scaled(depth) == "") == (depth == 12)
+    assert len(dimensions(space, depth)) == len({one.name for one in dimensions(space, depth)})
+
+
+def test_a_table_is_trained_once_scored_on_the_report_split_and_says_what_it_is_not(tmp_path, tmp_path_factory):
+    place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "mrpc", "bert", rows=60)
+    (place.folder / "space.toml").write_text(SPACE.replace("epochs = 3", "epochs = 1", 1).replace("[1, 2]", "[]"))
+    script = Path(sys.executable).parent / "qrlora-search"
+    arguments = ["--task", "mrpc", "--seeds", "2", "--model", "model", "--data", "data", "--space", "space.toml"]
+
+    def run(*more: str) -> str:
+        done = subprocess.run(
+            [script, "reproduce", *arguments, *more], cwd=place.folder, env=place.environment(), capture_output=True,
+            text=True, timeout=400, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    folder = place.folder / "runs/reproduce-mrpc"
+    assert "nothing was started" in run("--dry-run")
+    assert not folder.exists()
+    first = run()
+    content = (folder / "reproduce.json").read_bytes()
+    assert "prepared" not in run()
+    assert (folder / "reproduce.json").read_bytes() == content
+    assert "WARNING: the model is" in first
+    assert "0.8897" in first  # the published accuracy of Wo in the last four layers
+    (table,) = json.loads(content)
+    rows = {row["name"]: row for row in table["rows"]}
+    assert rows["QR-LoRA1"]["cells"][0]["published"] == 88.73
+    assert rows["LoRA, r = 2"]["cells"][0]["published"] is None
+    assert rows["full fine-tuning"]["parameters"] == [
+        encoder_shape(json.loads((place.folder / "model/config.json").read_text()), 2).parameters
+    ]
+    for row in rows.values():
+        (cell,) = row["cells"]
+        assert row["seeds"] == 2
+        assert cell["n"] == 30
+        assert cell["low"] <= cell["score"] <= cell["high"]
+    assert (folder / "reproduce.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--task"),
+        (["--task", "mrpc", "--all"], "--all"),
+        (["--task", "mrpcc"], "mrpc"),
+        (["--task", "mrpc", "--seeds", "0"], "--seeds 0"),
+        (["--task", "mrpc", "--train-sizes", "2k"], "'2k'"),
+    ],
+)
+def test_bad_input_is_refused(arguments, words, capsys):
+    assert main(["reproduce", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_counts_are_read_in_eight_ways_on_a_model_of_the_papers_shape(tmp_path):
+    config = {**tiny_config("roberta", 12), "hidden_size": 768, "num_attention_heads": 12}
+    assert can_be_checked(encoder_shape(config, 2))
+    assert not can_be_checked(encoder_shape(tiny_config("roberta", 12), 2))
+    model = AutoModel.from_config(AutoConfig.for_model(**config))
+    folders = {}
+    for name in ("raw", "warmed-up"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        (folders[name] / "config.json").write_text(json.dumps(config))
+        save_file(export_state(model), folders[name] / "model.safetensors")
+    found = readings(folders)
+    assert len({(one.rule, one.transposed, one.weights) for one in found}) == len(found) == 8
+    assert [one.off for one in found] == sorted(one.off for one in found)
+    by = {(one.rule, one.transposed, one.weights): one.counts for one in found}
+    assert by["energy", False, "raw"] == by["energy", False, "warmed-up"]  # the same weights
+    counts = by["energy", False, "raw"]
+    assert counts[601] < counts[1311] < 2.2 * counts[601]
+    console = Console(record=True, width=200)
+    show_readings(console, found)
+    assert "no reading gives all counts" in console.export_text()
+
+
+def test_counts_that_fit_are_said_to_fit():
+    spectra = {(layer, matrix): np.zeros(768) for layer in range(12) for matrix in "qkvo"}
+    for diagonal in spectra.values():
+        diagonal[:300] = 1.0  # half the energy in 150 directions
+    counts, with_rank = count_parameters(spectra, "energy")
+    assert counts == {601: 600, 614: 600, 1311: 1200, 1702: 1800}
+    assert with_rank == 48

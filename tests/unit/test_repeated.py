@@ -1,0 +1,58 @@
+"""Scores repeated over seeds: closed forms, pairing, and intervals that cover the truth."""
+
+import numpy as np
+import pytest
+
+from qrlora_search.values.intervals import score_interval
+from qrlora_search.values.repeated import repeated_difference, repeated_score
+
+N = 400
+
+
+def drawn(random, seeds, rate, spread):
+    """Return labels and one set of predictions a seed, each right at its own rate around `rate`."""
+    labels = random.integers(0, 2, N).astype(float)
+    rates = np.clip(rate + spread * random.normal(size=seeds), 0, 1)
+    return labels, [np.where(random.random(N) < one, labels, 1 - labels) for one in rates]
+
+
+def test_one_seed_is_the_bootstrap_over_examples():
+    labels, (one,) = drawn(np.random.default_rng(0), 1, 0.8, 0.0)
+    ours, plain = repeated_score("mean", labels, [one]), score_interval("mean", labels, one)
+    assert ours.value == pytest.approx(plain.value)
+    assert ours.error == pytest.approx(plain.error, rel=0.1)
+
+
+def test_the_value_is_the_mean_over_seeds_and_the_difference_is_paired():
+    labels, sides = drawn(np.random.default_rng(1), 4, 0.7, 0.05)
+    assert repeated_score("mean", labels, sides).value == pytest.approx(
+        np.mean([(one == labels).mean() for one in sides])
+    )
+    same = repeated_difference("mean", labels, sides, sides)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    with pytest.raises(ValueError, match="cannot be paired"):
+        repeated_difference("mean", labels, sides, sides[:2])
+
+
+def test_intervals_cover_the_truth_and_grow_with_the_spread_between_seeds():
+    covered, widths = 0, {}
+    for trial in range(60):
+        labels, sides = drawn(np.random.default_rng([2, trial]), 12, 0.75, 0.04)
+        found = repeated_score("mean", labels, sides, trial)
+        covered += found.low <= 0.75 <= found.high
+    assert covered >= 50  # 95 % of 60 is 57; twelve seeds make a bootstrap a little narrow
+    for spread in (0.0, 0.1):
+        widths[spread] = repeated_score("mean", *drawn(np.random.default_rng(3), 12, 0.75, spread)).error
+    assert widths[0.1] > 1.5 * widths[0.0]
+
+
+def test_a_correlation_is_repeated_too():
+    random = np.random.default_rng(4)
+    labels = random.normal(size=N)
+    near, far = [labels + 0.5 * random.normal(size=N) for _ in range(3)], [random.normal(size=N) for _ in range(3)]
+    apart = repeated_difference("correlation", labels, near, far)
+    assert apart.low > 0.5
+    assert apart.value == pytest.approx(
+        np.mean([np.corrcoef(labels, one)[0, 1] for one in near])
+        - np.mean([np.corrcoef(labels, one)[0, 1] for one in far])
+    )
