@@ -6,14 +6,19 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file, save_file
 
+from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
 from qrlora_search.app.reading import read_search
+from qrlora_search.app.scoring import Weights, copy_adapter
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.sources import find_data
 from qrlora_search.method.splits import split_rows
@@ -203,6 +208,40 @@ def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exp
 
 def _members(done):
     return json.loads((done.output / "front.json").read_text())["members"]
+
+
+def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tmp_path):
+    """The base is logged once on the parent; the member's own model holds no copy of it, and no pickle."""
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(address)
+    experiment = client.create_experiment("members", artifact_location=(tmp_path / "artifacts").as_uri())
+    parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
+    history, plan = read_search(done.output, "OUTPUT")
+    output = tmp_path / "out"
+    shutil.copytree(done.output / "base", output / "base")
+    facts = {"task": plan.task, "stand_in": plan.stand_in}
+    copy_adapter(Weights(done.output), history.trials[done.trial], output / "front", facts)
+    for _ in range(2):  # a second time adds nothing
+        keep_models(client, parent, {done.trial: child}, output)
+    files = [one for one in (tmp_path / "artifacts").rglob("*") if one.is_file()]
+    assert sum(one.name == "model.safetensors" for one in files) == 1
+    assert not [one for one in files if one.suffix in {".pkl", ".pickle"}]
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(address)
+    try:
+        model = mlflow.pyfunc.load_model(f"runs:/{child}/model")
+        columns = pairs()
+        found = model.predict(pd.DataFrame(dict(zip(find_task(plan.task).texts, columns, strict=True))))
+    finally:
+        mlflow.set_tracking_uri(before)
+    logits = load_export(exports / "merged").logits(columns)
+    if plan.task == "stsb":
+        np.testing.assert_allclose(found["prediction"], logits[:, 0], atol=1e-5)
+        return
+    labels = find_task(plan.task).labels
+    assert found["prediction"].tolist() == [labels[one] for one in logits.argmax(1)]
+    exact = np.exp(logits).max(1) / np.exp(logits).sum(1)
+    np.testing.assert_allclose(found["probability"], exact, atol=1e-5)
 
 
 def test_full_fine_tuning_and_chosen_directions_are_exported_as_they_were_trained(tmp_path, tmp_path_factory, capsys):

@@ -15,8 +15,8 @@ from qrlora_search.describe.plan import Frozen, SearchPlan
 from qrlora_search.describe.presets import PAPER_MODEL, Preset
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.record.history import History
+from qrlora_search.values.over_seeds import Floats, difference_over_seeds, score_over_seeds
 from qrlora_search.values.packing import unpack
-from qrlora_search.values.repeated import Floats, repeated_difference, repeated_score
 
 CONTROL = "control: warm-up, no adapter"
 
@@ -129,8 +129,8 @@ def _cells(
         control = [unpack(histories[seed].scored[None, split].packed) for seed in numbers]
         labels: Floats = unpack(next(iter(histories.values())).labels[split])
         ours = [unpack(one.packed) for one in scored]
-        mean = repeated_score(task.statistic, labels, ours)
-        apart = None if preset is None else repeated_difference(task.statistic, labels, ours, control)
+        mean = score_over_seeds(task.statistic, labels, ours)
+        apart = None if preset is None else difference_over_seeds(task.statistic, labels, ours, control)
         published = () if preset is None else preset.cells.get(task.name, ())
         others = {name: fmean(one.metrics[name] for one in scored) for name in task.metrics if name != task.objective}
         cells.append(

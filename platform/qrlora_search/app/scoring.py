@@ -64,5 +64,6 @@ def copy_adapter(weights: Weights, trial: TrialHistory, folder: Path, facts: dic
     folder.mkdir(exist_ok=True)
     name = f"trial-{trial.number:05d}"
     write_atomically(folder / f"{name}.safetensors", weights.path(trial.number).read_bytes())
-    content = {"trial": trial.number, "configuration": trial.configuration.to_json(), **facts}
+    what = trial.configuration
+    content = {"trial": trial.number, "configuration": what.to_json(), "parameters": what.parameters, **facts}
     write_atomically(folder / f"{name}.json", json.dumps(content, indent=1).encode())

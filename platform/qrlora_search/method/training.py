@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from qrlora_search.describe.protocols import TrialOrder
-from qrlora_search.method.encoder import Head
+from qrlora_search.method.encoder import Adapters, Head
 from qrlora_search.method.metrics import compute_metrics
 from qrlora_search.method.tokens import Integers, training_batches
 from qrlora_search.method.trained import make_trained
@@ -108,16 +108,36 @@ class TrialTrainer:
         return save_tensors(tensors)
 
 
-def predict_with(
-    bench: Workbench, order: TrialOrder | None, weights: bytes, split: str
-) -> tuple[NDArray[np.float64], float]:
-    """Returns predictions and mean loss of a trained trial on a split; order None is the control, without adapter."""
+@dataclass(frozen=True)
+class Restored:
+    """A trained trial ready to predict: what its workbench needs besides the split."""
+
+    bench: Workbench
+    adapters: Adapters
+    head: Head
+    lowest: int
+
+    def logits(self, split: str) -> NDArray[np.float32]:
+        """Returns logits (N, outputs) on a split, float32."""
+        return self.bench.logits(split, self.adapters, self.head, self.lowest)
+
+
+def restore(bench: Workbench, order: TrialOrder | None, weights: bytes) -> Restored:
+    """Returns a trained trial from what it kept; order None is the control, without adapter."""
     if order is None:
-        return bench.predict(split, {}, bench.head, bench.depth - 1)
+        return Restored(bench, {}, bench.head, bench.depth - 1)
     tensors = {name: tensor.to(bench.device) for name, tensor in load_tensors(weights).items()}
     trainer = TrialTrainer(bench, order, tensors)
     head = trainer.head
     if "head.dense.weight" in tensors:
         parts = [tensors[f"head.{name}"] for name in HEAD_PARTS]
         head = Head((parts[0], parts[1]), (parts[2], parts[3]))
-    return trainer.bench.predict(split, trainer.trained.adapters(), head, trainer.lowest)
+    return Restored(trainer.bench, trainer.trained.adapters(), head, trainer.lowest)
+
+
+def predict_with(
+    bench: Workbench, order: TrialOrder | None, weights: bytes, split: str
+) -> tuple[NDArray[np.float64], float]:
+    """Returns predictions and mean loss of a trained trial on a split; order None is the control, without adapter."""
+    one = restore(bench, order, weights)
+    return one.bench.predict(split, one.adapters, one.head, one.lowest)

@@ -195,7 +195,12 @@ def _factorise(config: dict[str, Any], folder: Path, how: str, draft: Path) -> N
 
 def load_bases(folder: Path) -> dict[tuple[int, Matrix], Basis]:
     """Returns the factors that lie in a folder, by projection."""
-    arrays = load_file(folder / "bases.safetensors")
+    return read_bases(folder / "bases.safetensors")
+
+
+def read_bases(file: Path) -> dict[tuple[int, Matrix], Basis]:
+    """Returns the factors in a file, by projection."""
+    arrays = load_file(file)
     depth = 1 + max(int(name.split(".")[0]) for name in arrays)
     return {
         (layer, matrix): Basis(*(arrays[f"{layer}.{matrix}.{part}"] for part in ("q", "rt", "diagonal")))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.describe.configuration import MATRICES, configuration_from_json
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
@@ -193,6 +194,7 @@ class MlflowSink:
             if run.info.status == "RUNNING":
                 self.client.set_tag(run.info.run_id, "qrlora.state", "unfinished")
                 self.client.set_terminated(run.info.run_id, "KILLED")
+        keep_models(self.client, self.parent, {one: self._child(one) for one in data["members"]}, self.output)
         for name in ("front.json", "front.csv", "front.html", "front.png"):
             if (self.output / name).is_file():
                 self.client.log_artifact(self.parent, str(self.output / name))

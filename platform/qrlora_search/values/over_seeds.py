@@ -40,13 +40,13 @@ def _interval(value: float, drawn_B: Floats, n: int) -> Interval:
     return Interval(value, float(drawn_B.std(ddof=1)), float(low), float(high), n)
 
 
-def repeated_score(kind: Statistic, labels_N: Floats, predictions: Sequence[Floats], seed: int = 0) -> Interval:
+def score_over_seeds(kind: Statistic, labels_N: Floats, predictions: Sequence[Floats], seed: int = 0) -> Interval:
     """Returns the mean score over seeds with its 95 % interval. predictions: one array (N,) a seed."""
     values, drawn = _drawn(kind, labels_N, [predictions], seed)
     return _interval(values[0], drawn[0], len(labels_N))
 
 
-def repeated_difference(
+def difference_over_seeds(
     kind: Statistic, labels_N: Floats, predictions: Sequence[Floats], baseline: Sequence[Floats], seed: int = 0
 ) -> Interval:
     """Returns the mean difference over seeds with its 95 % interval, paired by seed and by example.

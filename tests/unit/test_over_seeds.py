@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qrlora_search.values.intervals import score_interval
-from qrlora_search.values.repeated import repeated_difference, repeated_score
+from qrlora_search.values.over_seeds import difference_over_seeds, score_over_seeds
 
 N = 400
 
@@ -18,31 +18,31 @@ def drawn(random, seeds, rate, spread):
 
 def test_one_seed_is_the_bootstrap_over_examples():
     labels, (one,) = drawn(np.random.default_rng(0), 1, 0.8, 0.0)
-    ours, plain = repeated_score("mean", labels, [one]), score_interval("mean", labels, one)
+    ours, plain = score_over_seeds("mean", labels, [one]), score_interval("mean", labels, one)
     assert ours.value == pytest.approx(plain.value)
     assert ours.error == pytest.approx(plain.error, rel=0.1)
 
 
 def test_the_value_is_the_mean_over_seeds_and_the_difference_is_paired():
     labels, sides = drawn(np.random.default_rng(1), 4, 0.7, 0.05)
-    assert repeated_score("mean", labels, sides).value == pytest.approx(
+    assert score_over_seeds("mean", labels, sides).value == pytest.approx(
         np.mean([(one == labels).mean() for one in sides])
     )
-    same = repeated_difference("mean", labels, sides, sides)
+    same = difference_over_seeds("mean", labels, sides, sides)
     assert (same.value, same.low, same.high) == (0, 0, 0)
     with pytest.raises(ValueError, match="cannot be paired"):
-        repeated_difference("mean", labels, sides, sides[:2])
+        difference_over_seeds("mean", labels, sides, sides[:2])
 
 
 def test_intervals_cover_the_truth_and_grow_with_the_spread_between_seeds():
     covered, widths = 0, {}
     for trial in range(60):
         labels, sides = drawn(np.random.default_rng([2, trial]), 12, 0.75, 0.04)
-        found = repeated_score("mean", labels, sides, trial)
+        found = score_over_seeds("mean", labels, sides, trial)
         covered += found.low <= 0.75 <= found.high
     assert covered >= 50  # 95 % of 60 is 57; twelve seeds make a bootstrap a little narrow
     for spread in (0.0, 0.1):
-        widths[spread] = repeated_score("mean", *drawn(np.random.default_rng(3), 12, 0.75, spread)).error
+        widths[spread] = score_over_seeds("mean", *drawn(np.random.default_rng(3), 12, 0.75, spread)).error
     assert widths[0.1] > 1.5 * widths[0.0]
 
 
@@ -50,7 +50,7 @@ def test_a_correlation_is_repeated_too():
     random = np.random.default_rng(4)
     labels = random.normal(size=N)
     near, far = [labels + 0.5 * random.normal(size=N) for _ in range(3)], [random.normal(size=N) for _ in range(3)]
-    apart = repeated_difference("correlation", labels, near, far)
+    apart = difference_over_seeds("correlation", labels, near, far)
     assert apart.low > 0.5
     assert apart.value == pytest.approx(
         np.mean([np.corrcoef(labels, one)[0, 1] for one in near])

@@ -1,0 +1,58 @@
+"""The front's members as MLflow models: their code is `served.py`, their data the adapter's own files, without pickle.
+
+The base is an artifact of the parent run, logged once and shared: a member's model names it and holds a few kilobytes.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MODEL, BASE = "model", "base"
+_SERVED = Path(__file__).with_name("served.py")
+
+
+def keep_models(client: Any, parent: str, members: Mapping[int, str], output: Path) -> None:
+    """Logs the base on the parent run, once, and each member's model on its own run.
+
+    members: runs by trial. output: of the search, with `base` and `front`. What is there already stays; where the
+    search kept no base, there is nothing to log.
+    """
+    if not (output / BASE / "base.json").is_file():
+        return
+    if members and not client.list_artifacts(parent, BASE):
+        client.log_artifacts(parent, str(output / BASE), BASE)
+    for trial, run in members.items():
+        adapter = output / "front" / f"trial-{trial:05d}.safetensors"
+        if adapter.is_file() and not client.list_artifacts(run, MODEL):
+            with tempfile.TemporaryDirectory() as folder:
+                place = Path(folder) / MODEL
+                save_model(place, adapter, f"runs:/{parent}/{BASE}")
+                client.log_artifacts(run, str(place), MODEL)
+
+
+def save_model(place: Path, adapter: Path, base: str) -> None:
+    """Writes a model that `mlflow.pyfunc.load_model` loads. adapter: safetensors with its JSON beside it. base: where
+    the base lies, a folder or an artifact's address.
+    """
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    from qrlora_search.describe.tasks import find_task
+
+    facts = json.loads(adapter.with_suffix(".json").read_text(encoding="utf-8"))
+    task = find_task(facts["task"])
+    texts = Schema([ColSpec(DataType.string, name) for name in task.texts])
+    kind = DataType.double if task.regression else DataType.string
+    answers = Schema([ColSpec(kind, "prediction"), ColSpec(DataType.double, "probability", required=False)])
+    mlflow.pyfunc.save_model(
+        str(place),
+        python_model=str(_SERVED),
+        artifacts={"adapter": str(adapter), "facts": str(adapter.with_suffix(".json"))},
+        model_config={"base": base},
+        signature=ModelSignature(inputs=texts, outputs=answers),
+        pip_requirements=["qrlora-search"],
+        metadata={"stand_in": facts["stand_in"], "parameters": facts["parameters"], "task": task.name},
+    )
