@@ -54,6 +54,7 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
                   f"P = {shape.parameters:,}, head {shape.head_parameters:,}"),
         ("data", f"{plan.data.name} ({plan.data.kind}): train {counts.train:,}, selection {counts.selection:,}, "
                  f"report: {report}; {counts.dropped} rows of train dropped that also stand in the report split"),
+        ("methods", ", ".join(space.methods.of)),
         ("bases", f"of the {space.bases.of} weights; tau {space.tau.low:g} to {space.tau.high:g}, "
                   f"{space.tau.rule} rule"),
         ("matrices", f"{len(space.matrices.names)} subsets: {', '.join(space.matrices.names)}"),
