@@ -83,6 +83,26 @@ def test_the_command_line_is_a_short_closed_list():
     assert all(len(one) < 20 for one in found.values())
 
 
+SWEEP_OPTIONS = {
+    "run": ["slot", "scheduled", "dry-run"],
+    "submit": ["slot", "jobs", "again"],
+    "status": ["slot", "jobs"],
+    "logs": ["slot", "jobs"],
+    "stop": ["slot", "jobs"],
+    "schedule": ["as", "to", "image"],
+    "prune": ["keep"],
+}
+
+
+def test_the_commands_of_sweeps_are_a_closed_list_too():
+    group = typer.main.get_command(app).commands["sweep"]
+    found = {
+        name: [option.removeprefix("--") for one in sub.params for option in one.opts if option.startswith("--")]
+        for name, sub in group.commands.items()
+    }
+    assert found == SWEEP_OPTIONS
+
+
 def test_the_command_and_the_request_have_the_same_options_and_defaults():
     command = {one.name: one for one in typer.main.get_command(app).commands["search"].params}
     request = inspect.signature(SearchRequest).parameters

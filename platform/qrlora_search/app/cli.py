@@ -9,6 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from qrlora_search.app.cli_reproduce import reproduce
+from qrlora_search.app.cli_sweep import sweep_app
 from qrlora_search.app.request import SearchRequest
 from qrlora_search.values.errors import UserError
 
@@ -29,6 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(sweep_app, name="sweep")
 
 
 @app.command()

@@ -7,13 +7,13 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from qrlora_search.adapters.mlflow_sink.address import shown_address
 from qrlora_search.app.cost import states_in_words
 from qrlora_search.app.draw_terminal import closing_lines, front_in_characters, front_table
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.secrets import shown_address
 from qrlora_search.values.states import TrialState
 
 MOST_SHOWN = 4

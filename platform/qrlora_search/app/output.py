@@ -5,6 +5,7 @@ from pathlib import Path
 from qrlora_search.app.planning import Planned
 from qrlora_search.app.reading import read_search
 from qrlora_search.describe.plan import differences
+from qrlora_search.record.storage import check_storage, has_record
 from qrlora_search.values.errors import UserError
 
 
@@ -13,7 +14,7 @@ def open_output(planned: Planned, resume: bool) -> str:
     and --resume was not given.
     """
     folder, plan = planned.output, planned.plan
-    if not (folder / "record.db").is_file():
+    if not has_record(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"--output {str(folder)!r} exists and is no search's output; name another folder")
         return "new"
@@ -39,12 +40,13 @@ def check_places(planned: Planned) -> None:
     from qrlora_search.adapters.ray_engine.cluster import check_address
 
     plan = planned.plan
-    check_tracking(plan.tracking_uri)
+    check_tracking(planned.tracking)
+    check_storage()
     if plan.address is not None:
         check_address(plan.address)
     folders = [planned.output]
-    if plan.tracking_uri.startswith("sqlite:///"):
-        folders.append(Path(plan.tracking_uri.removeprefix("sqlite:///")).parent)
+    if planned.tracking.startswith("sqlite:///"):
+        folders.append(Path(planned.tracking.removeprefix("sqlite:///")).parent)
     for folder in folders:
         made = _make_folder(folder)
         for one in reversed(made):

@@ -16,17 +16,23 @@ from qrlora_search.method.machine import cpus_here, native_precision
 from qrlora_search.method.sources import find_data, find_model, go_offline
 from qrlora_search.method.splits import Splits, split_rows
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import shown_address
 
 PLAN_FILE = "plan.json"
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan and the rows it speaks of. kept: the plan of an earlier run whose resolution of `auto` was taken."""
+    """A plan and the rows it speaks of.
+
+    kept: the plan of an earlier run whose resolution of `auto` was taken. tracking: MLflow's address, with the password
+    that the plan does not hold.
+    """
 
     plan: SearchPlan
     splits: Splits
     kept: SearchPlan | None
+    tracking: str
 
     @property
     def output(self) -> Path:
@@ -54,6 +60,7 @@ def plan_search(checked: Checked) -> Planned:
             f"{where}: training.max_length = {checked.space.training.max_length} is more than the {longest} tokens "
             f"that {model.name} reads; lower it"
         )
+    tracking = request.tracking_uri or local_tracking(RUNS)
     splits = split_rows(rows.splits, checked.task, request.seed, request.train_limit)
     plan = SearchPlan(
         task=checked.task.name,
@@ -77,12 +84,12 @@ def plan_search(checked: Checked) -> Planned:
         concurrency=request.concurrency or default_concurrency(request.address, request.gpus_per_trial),
         gpus_per_trial=default_gpus() if request.gpus_per_trial is None else request.gpus_per_trial,
         address=request.address,
-        tracking_uri=request.tracking_uri or local_tracking(RUNS),
+        tracking_uri=shown_address(tracking),
         output="",
         warm_start=front_proposals(request.warm_start, checked.space, shape.layers),
     )
     output = Path(request.output) if request.output else RUNS / f"{plan.task}-{plan.hash}"
-    return Planned(plan.model_copy(update={"output": str(output)}), splits, kept)
+    return Planned(plan.model_copy(update={"output": str(output)}), splits, kept, tracking)
 
 
 def _kept(checked: Checked) -> SearchPlan | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import History, history_of
+from qrlora_search.record.storage import has_record
 from qrlora_search.values.errors import UserError
 
 
@@ -13,7 +14,7 @@ def read_search(folder: Path, option: str) -> tuple[History, SearchPlan]:
 
     option: what the user named the folder with.
     """
-    if not (folder / "record.db").is_file():
+    if not has_record(folder):
         kind = "is no search's output" if folder.is_dir() else "does not exist"
         raise UserError(f"{option} {str(folder)!r} {kind}: it has no record.db; name a folder that --output made")
     record = Record(record_url(folder))

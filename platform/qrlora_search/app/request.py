@@ -1,16 +1,14 @@
 """What a user asks for on the command line, checked before anything is touched."""
 
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from qrlora_search.describe.space import SearchSpace, load_space
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.times import parse_seconds
 
 RUNS = Path("runs")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,7 @@ def _at_least_one(option: str, value: int | None, what: str) -> None:
 
 def parse_time(text: str) -> float:
     """Returns seconds from a time such as `90s`, `15m`, `1h30m` or `2h`. Raises UserError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text.strip().lower())
-    if not parts or "".join(number + unit for number, unit in parts) != text.strip().lower():
-        raise UserError(f"--time-limit {text!r} is no time; write it like 90s, 15m, 2h or 1h30m")
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not 0 < total < math.inf:
-        fault = "leaves no time" if total <= 0 else "is no limit"
-        raise UserError(f"--time-limit {text!r} {fault}; use a time like 90s, 15m or 2h")
-    return total
+    try:
+        return parse_seconds(text, "--time-limit")
+    except ValueError as error:
+        raise UserError(str(error)) from None

@@ -32,6 +32,7 @@ from qrlora_search.prepare.preparation import Prepared
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import HEAD_ONLY, TrialHistory, history_of
 from qrlora_search.record.pump import Pump
+from qrlora_search.record.storage import claim_place
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import pack
 from qrlora_search.values.states import TrialState
@@ -44,13 +45,14 @@ class Session:
 
     def __init__(self, planned: Planned, prepared: Prepared, console: Console, resumed: bool) -> None:
         self.plan, self.prepared, self.console = planned.plan, prepared, console
-        self.output = planned.output
+        self.output, self.tracking = planned.output, planned.tracking
         self.output.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(self.output / ".lock")
         try:
             self.lock.acquire(timeout=0)
         except Timeout:
             raise UserError(f"--output {str(self.output)!r} is in use by another search; wait for it to end") from None
+        claim_place(self.output)
         self.record = Record(record_url(self.output))
         self.weights = Weights(self.output)
         self.history = history_of(self.record.all())
@@ -82,7 +84,7 @@ class Session:
         """Runs the search to its end and returns the exit code."""
         pumps = [
             Pump(self.record, lambda: ProgressSink(self.console), "progress"),
-            Pump(self.record, lambda: MlflowSink(self.plan.tracking_uri, self.output), "MLflow"),
+            Pump(self.record, lambda: MlflowSink(self.tracking, self.output), "MLflow"),
             Pump(self.record, self._study, "the Optuna study"),
         ]
         loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)

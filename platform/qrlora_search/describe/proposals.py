@@ -171,8 +171,8 @@ def canonical(
 
 def _tilted(space: SearchSpace, parameters: Parameters, matrix: Matrix) -> float:
     """Returns a matrix's own tau: the proposal's, moved by the tilt of its kind and kept within the space's range."""
-    tilt = float(parameters.get(f"tilt_{matrix}", 0.0))
-    return min(max(float(parameters["tau"]) + tilt, space.tau.low), space.tau.high)
+    tau, tilt = float(parameters["tau"]), parameters.get(f"tilt_{matrix}")
+    return tau if tilt is None else min(max(tau + float(tilt), space.tau.low), space.tau.high)
 
 
 def head_only(space: SearchSpace, batch_size: int) -> Configuration:

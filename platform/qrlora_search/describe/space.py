@@ -1,26 +1,17 @@
 """The search space, read from TOML and checked when read."""
 
-import json
-import math
-import re
-import tomllib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from qrlora_search.describe.configuration import MATRICES, Directions, HeadMode, Matrix, Method, RankRule
-from qrlora_search.values.errors import UserError, nearest
+from qrlora_search.describe.tables import Table, check_keys, read_toml, validate
 
 LayerKind = Literal["last", "first", "range", "every"]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class _Range(_Table):
+class _Range(Table):
     low: float
     high: float
 
@@ -50,7 +41,7 @@ class LearningRate(_Range):
     high: Annotated[float, Field(gt=0, le=10)] = 1e-1
 
 
-class Methods(_Table):
+class Methods(Table):
     """Which methods are searched, and the ranks of those that train both factors of an update."""
 
     of: Annotated[tuple[Method, ...], Field(min_length=1)] = ("qr-lora",)
@@ -71,7 +62,7 @@ class FullLearningRate(_Range):
     high: Annotated[float, Field(gt=0, le=1)] = 1e-4
 
 
-class Matrices(_Table):
+class Matrices(Table):
     """Which projections may be adapted: any non-empty subset of `of`, or one of the listed `subsets`."""
 
     of: Annotated[tuple[Matrix, ...], Field(min_length=1)] = MATRICES
@@ -89,7 +80,7 @@ class Matrices(_Table):
         return tuple(dict.fromkeys(chosen))
 
 
-class Layers(_Table):
+class Layers(Table):
     """Which layers may be adapted: families of subsets, and explicit lists (0 is the lowest layer)."""
 
     families: tuple[LayerKind, ...] = ("last", "first", "range", "every")
@@ -102,7 +93,7 @@ class Layers(_Table):
         return self
 
 
-class Training(_Table):
+class Training(Table):
     """How a trial trains: epochs, the rungs at which it is compared, batch size, dropout, and the precision of frozen
     weights and states (auto: bfloat16 where the machine that makes the plan computes in it).
     """
@@ -121,14 +112,14 @@ class Training(_Table):
         return self
 
 
-class Head(_Table):
+class Head(Table):
     """The classification head in trials: frozen as the warm-up left it, or trained with a learning rate of its own."""
 
     modes: Annotated[tuple[HeadMode, ...], Field(min_length=1)] = ("frozen",)
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
 
 
-class Bases(_Table):
+class Bases(Table):
     """Which weights are factorised: the pretrained ones, or those that the warm-up left; and which directions of a
     basis train: the first r, or the r with the largest gradient on the first batches, or both in turn.
     """
@@ -137,7 +128,7 @@ class Bases(_Table):
     directions: Annotated[tuple[Directions, ...], Field(min_length=1)] = ("order",)
 
 
-class WarmUp(_Table):
+class WarmUp(Table):
     """Full fine-tuning before every trial: the shared start of all trials and of the control."""
 
     epochs: Annotated[int, Field(ge=1, le=100)] = 3
@@ -147,7 +138,7 @@ class WarmUp(_Table):
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
-class States(_Table):
+class States(Table):
     """Room for constant hidden states: bytes that one worker keeps mapped, and bytes on disk a node. 0 keeps none.
 
     It changes no number, only the time, and so is no part of a search's identity.
@@ -157,7 +148,7 @@ class States(_Table):
     disk_gib: Annotated[float, Field(ge=0, le=100_000)] = 20.0
 
 
-class SamplerChoice(_Table):
+class SamplerChoice(Table):
     """Which sampler proposes, and after how many random proposals it starts to learn: Optuna's, or one that spreads
     over sizes. start_points: whether the sensible points come first.
     """
@@ -167,7 +158,7 @@ class SamplerChoice(_Table):
     start_points: bool = True
 
 
-class SearchSpace(_Table):
+class SearchSpace(Table):
     """Everything a search may vary, and the settings that it holds fixed."""
 
     tau: Tau = Tau()
@@ -202,63 +193,12 @@ def load_space(task: str, path: Path | None = None) -> SearchSpace:
     merged: dict[str, Any] = {}
     space = SearchSpace()
     for file in (common, special):
-        table = _read(file)
-        _check_keys(file, table)
+        table = read_toml(file, "--space", "search_spaces/")
+        check_keys(file, table, SearchSpace)
         merged = _merge(merged, table)
-        space = _validate(file, merged)
+        space = validate(file, merged, SearchSpace)
     return space
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"--space {str(file)!r} does not exist; name a TOML file like those in search_spaces/"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--space {str(file)!r} cannot be read: {error}; name a readable TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{file}: not valid TOML: {error}; mend that line") from None
-
-
-def _check_keys(file: Path, table: Mapping[str, Any]) -> None:
-    for key, value in table.items():
-        if key not in SearchSpace.model_fields:
-            known = SearchSpace.model_fields
-            raise UserError(f"{file}: unknown key {key!r}; {nearest(key, known)}the tables are {', '.join(known)}")
-        section = SearchSpace.model_fields[key].annotation
-        if not isinstance(value, dict) or section is None:
-            raise UserError(f"{file}: {key} = {value!r} must be a table; write [{key}] and its keys below it")
-        fields = section.model_fields
-        for inner in value:
-            if inner not in fields:
-                hint = nearest(inner, fields)
-                raise UserError(f"{file}: unknown key {key}.{inner!r}; {hint}[{key}] has {', '.join(fields)}")
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {key: {**below.get(key, {}), **above.get(key, {})} for key in {**below, **above}}
-
-
-def _validate(file: Path, table: dict[str, Any]) -> SearchSpace:
-    try:
-        return SearchSpace.model_validate_json(json.dumps(table, default=str), strict=True)
-    except ValidationError as error:
-        raise UserError(f"{file}: " + "; ".join(_problems(error))) from None
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "literal_error":
-            message = nearest(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"])) + message
-        given = "" if isinstance(problem["input"], dict | BaseModel) else f" = {_shown(problem['input'])}"
-        yield f"{key}{given}: {message}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:g}"
-    return repr(value)

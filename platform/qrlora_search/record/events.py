@@ -10,7 +10,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.describe.protocols import Event
+from qrlora_search.record.storage import connect_arguments, make_schema, stored_elsewhere
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import first_line
 
 _METADATA = MetaData()
 _EVENTS = Table(
@@ -24,8 +26,8 @@ _EVENTS = Table(
 
 
 def record_url(folder: Path) -> str:
-    """Returns the database address of an output folder's record."""
-    return f"sqlite:///{folder / 'record.db'}"
+    """Returns the database address of an output folder's record; that of PostgreSQL holds a password, never show it."""
+    return stored_elsewhere(folder) or f"sqlite:///{folder / 'record.db'}"
 
 
 class Record:
@@ -34,16 +36,19 @@ class Record:
     def __init__(self, url: str) -> None:
         self.url = url
         # Connections are kept: closing the last one to a SQLite file takes 20 ms, appending half a millisecond.
-        self.engine: Engine = create_engine(url, connect_args={"timeout": 60})
+        self.engine: Engine = create_engine(
+            url, connect_args=connect_arguments(url), pool_pre_ping=not url.startswith("sqlite")
+        )
         weakref.finalize(self, self.engine.dispose)
         if url.startswith("sqlite"):
             event.listen(self.engine, "connect", _pragmas)
         try:
+            make_schema(url)
             _METADATA.create_all(self.engine)
         except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise UserError(
-                f"the record cannot be opened: {reason}; is the output folder writable and intact?"
+                f"the record cannot be opened: {first_line(error, url)}; is the output folder writable and intact, "
+                "and the database of QRLORA_STORAGE up?"
             ) from None
         self.changed = threading.Condition()
 

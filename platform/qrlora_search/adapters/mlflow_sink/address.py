@@ -5,6 +5,7 @@ import urllib.request
 from pathlib import Path
 
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import first_line, shown_address
 
 CONNECT_S = 3.0
 
@@ -24,23 +25,17 @@ def check_tracking(address: str) -> None:
         except urllib.error.HTTPError:
             return
         except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
+            reason = first_line(error, address)
             raise UserError(
                 f"--tracking-uri {shown_address(address)!r}: no MLflow server answers ({reason}); start one, "
                 "or leave the option out to use a local database"
             ) from None
     if scheme == "file" or not scheme:
         raise UserError(
-            f"--tracking-uri {address!r}: plain folders are not supported by MLflow's search; "
+            f"--tracking-uri {shown_address(address)!r}: plain folders are not supported by MLflow's search; "
             "use sqlite:///FILE or http://HOST:PORT"
         )
     if scheme not in {"sqlite", "postgresql", "mysql", "mssql", "databricks"} and "+" not in scheme:
         raise UserError(
             f"--tracking-uri {shown_address(address)!r} is of no known kind; use sqlite:///FILE or http://HOST:PORT"
         )
-
-
-def shown_address(address: str) -> str:
-    """Returns an address without user and password."""
-    head, separator, rest = address.partition("://")
-    return f"{head}{separator}{rest.rpartition('@')[2]}" if separator else address

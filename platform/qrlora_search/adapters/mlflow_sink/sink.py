@@ -15,6 +15,7 @@ from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import HEAD_ONLY
 from qrlora_search.values.errors import SinkError
+from qrlora_search.values.secrets import first_line
 
 _SEEN = "qrlora.event"
 """Tag of the parent run: the last event of the record that is stored."""
@@ -24,7 +25,7 @@ _STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
+def told_apart(address: str) -> Iterator[None]:
     """Turns what MLflow raises where its store is away into a SinkError; anything else is a fault of the program."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -32,7 +33,18 @@ def _told_apart() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise SinkError((str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise SinkError(first_line(error, address)) from None
+
+
+def find_experiment(client: Any, address: str, name: str) -> str:
+    """Returns the id of an experiment, which is made where it is not there."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    place = None
+    if address.startswith("sqlite:///"):
+        place = (Path(address.removeprefix("sqlite:///")).parent / "mlflow-artifacts").resolve().as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
 
 
 class MlflowSink:
@@ -54,7 +66,7 @@ class MlflowSink:
         handler = getattr(self, f"_on_{event.kind}", None)
         if handler is None or (event.sequence <= self.seen and event.kind not in _REBUILDING):
             return
-        with _told_apart():
+        with told_apart(self.address):
             handler(event.trial, event.data)
             if event.sequence > self.seen and event.kind != "proposed":
                 self.client.set_tag(self.parent, _SEEN, str(event.sequence))
@@ -62,7 +74,7 @@ class MlflowSink:
 
     def close(self) -> None:
         """Ends the parent run where the search did not."""
-        with _told_apart():
+        with told_apart(self.address):
             if self.parent and self.client.get_run(self.parent).info.status == "RUNNING":
                 self.client.set_terminated(self.parent, "KILLED")
 
@@ -79,7 +91,7 @@ class MlflowSink:
         self._connect()
         plan = SearchPlan.model_validate(data["plan"])
         self.plan, self.search_id = plan, data["search_id"]
-        self.experiment = self._find_experiment(f"qr-lora {plan.task}")
+        self.experiment = find_experiment(self.client, self.address, f"qr-lora {plan.task}")
         found = self.client.search_runs(
             [self.experiment], f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.kind` = 'search'"
         )
@@ -103,15 +115,6 @@ class MlflowSink:
 
     def _on_resumed(self, _: int | None, _data: dict[str, Any]) -> None:
         self.client.update_run(self.parent, status="RUNNING")
-
-    def _find_experiment(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        place = None
-        if self.address.startswith("sqlite:///"):
-            place = (Path(self.address.removeprefix("sqlite:///")).parent / "mlflow-artifacts").resolve().as_uri()
-        return str(self.client.create_experiment(name, artifact_location=place))
 
     def _on_scored(self, trial: int | None, data: dict[str, Any]) -> None:
         split = data["split"]

@@ -14,8 +14,10 @@ from qrlora_search.describe.proposals import Dimension
 from qrlora_search.describe.protocols import Event
 from qrlora_search.describe.tried import Tried
 from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.record.storage import connect_arguments
 from qrlora_search.values.errors import SinkError
 from qrlora_search.values.objectives import size_axis
+from qrlora_search.values.secrets import first_line
 from qrlora_search.values.states import TrialState
 
 STUDY = "search"
@@ -28,9 +30,9 @@ class StudySink:
 
     def __init__(self, url: str, dimensions: list[Dimension]) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.dimensions, self.history = dimensions, History()
+        self.url, self.dimensions, self.history = url, dimensions, History()
         self.waiting: dict[int, list[int]] = {}
-        self.storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+        self.storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect_arguments(url)})
         if STUDY in {one.study_name for one in self.storage.get_all_studies()}:
             optuna.delete_study(study_name=STUDY, storage=self.storage)
         self.study = optuna.create_study(study_name=STUDY, storage=self.storage, directions=DIRECTIONS)
@@ -45,7 +47,7 @@ class StudySink:
         try:
             self._follow(event)
         except (SQLAlchemyError, StorageInternalError) as error:
-            raise SinkError(str(error)) from error
+            raise SinkError(first_line(error, self.url)) from None
         self.history.apply(event)
 
     def _follow(self, event: Event) -> None:
@@ -89,7 +91,7 @@ class StudySink:
             for number in sorted(self.open):
                 self.study.tell(number, state=optuna.trial.TrialState.FAIL)
         except (SQLAlchemyError, StorageInternalError) as error:
-            raise SinkError(str(error)) from error
+            raise SinkError(first_line(error, self.url)) from None
         finally:
             self.storage.remove_session()
             self.storage.engine.dispose()

@@ -128,3 +128,11 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Returns what Ray raises where a cluster or a run of trials fails, for whoever goes on with something else."""
+    import ray
+    import ray.tune
+
+    return (ray.exceptions.RayError, ray.tune.TuneError)

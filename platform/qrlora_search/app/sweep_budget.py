@@ -1,0 +1,75 @@
+"""From a sweep's budget to each search's target in a round."""
+
+from pathlib import Path
+
+from qrlora_search.app.sweep_jobs import NO_LIMIT, Turn
+from qrlora_search.app.sweep_record import Entry, SweepRecord
+from qrlora_search.describe.space import load_space
+from qrlora_search.describe.sweep import SweepSpec
+from qrlora_search.values.allotment import allot, growth
+
+
+def open_entries(record: SweepRecord) -> dict[str, Entry]:
+    """Returns the searches that may still get something."""
+    return {key: one for key, one in record.entries.items() if one.state in {"waiting", "done"} and not one.used_up}
+
+
+def plan_round(spec: SweepSpec, record: SweepRecord) -> None:
+    """Sets every open search's target for the next round.
+
+    The first round goes by shares. In later ones a floor goes by shares, and the rest by share x growth of the
+    hypervolume in the round before, relative to its size. What was not spent stays in the pot.
+    """
+    entries, budget = open_entries(record), spec.budget
+    if budget.unit == "time":
+        for one in record.entries.values():
+            one.target = 0
+    left = budget.total - spent(spec, record)
+    rounds = budget.rounds - record.planned
+    amount = max(0, left // rounds if rounds > 1 else left)
+    if entries and amount:
+        shares = [spec.share(one.task) for one in entries.values()]
+        growths = [_growth(one) for one in entries.values()]
+        parts = allot(amount, shares, growths, budget.floor, budget.seed + record.planned)
+        for (key, entry), part in zip(entries.items(), parts, strict=True):
+            entry.target = _target(spec, entry, key, part)
+    record.planned += 1
+
+
+def spent(spec: SweepSpec, record: SweepRecord) -> int:
+    """Returns what the sweep's own searches have spent, in the budget's unit."""
+    own = [one for one in record.entries.values() if one.state != "skipped"]
+    if spec.budget.unit == "configurations":
+        return sum(max(0, one.configurations - one.before) for one in own)
+    if spec.budget.unit == "epochs":
+        return sum(max(0, one.epochs - one.epochs_before) for one in own)
+    return round(sum(one.spent_s for one in own))
+
+
+def turn_of(spec: SweepSpec, entry: Entry) -> Turn | None:
+    """Returns what a search's target means for its next run; None where it got nothing."""
+    if spec.budget.unit == "time":
+        return Turn(NO_LIMIT, float(entry.target)) if entry.target else None
+    return Turn(entry.target) if entry.target > max(0, entry.before) else None
+
+
+def _growth(entry: Entry) -> float:
+    if not entry.turns:
+        return 1.0
+    before = entry.volumes[-2] if len(entry.volumes) > 1 else entry.before_volume
+    return growth(before, entry.volumes[-1])
+
+
+def _target(spec: SweepSpec, entry: Entry, key: str, part: int) -> int:
+    have = max(entry.configurations, entry.before)
+    if spec.budget.unit == "configurations":
+        return have + part
+    if spec.budget.unit == "epochs":
+        own = entry.epochs / entry.configurations if entry.configurations else _most_epochs(spec, key)
+        return have + max(1 if part else 0, int(part / max(own, 1.0)))
+    return part
+
+
+def _most_epochs(spec: SweepSpec, key: str) -> float:
+    job = next(one for one in spec.jobs() if one.key == key)
+    return float(load_space(job.task, None if job.space == "default" else Path(job.space)).training.epochs)

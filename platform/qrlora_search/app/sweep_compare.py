@@ -1,0 +1,194 @@
+"""This sweep's fronts against the last one's, as plain data: what grew, what is new, what got worse."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from qrlora_search.app.front_view import FrontView, MemberView
+from qrlora_search.app.sweep_fronts import Snapshot
+from qrlora_search.app.sweep_inputs import COMPARED, changed
+from qrlora_search.app.sweep_record import Entry, SweepRecord
+from qrlora_search.describe.plan import Frozen
+from qrlora_search.describe.sweep import Regression
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.values.fronts import hypervolume
+from qrlora_search.values.holm import holm_levels
+from qrlora_search.values.intervals import paired_difference, two_sided_p
+from qrlora_search.values.packing import unpack
+from qrlora_search.values.states import FinishedTrial
+
+Verdict = Literal["first", "not comparable", "unchanged", "no difference", "better", "regression", "failed"]
+
+
+class DifferenceOfBest(Frozen):
+    """Score of the best member now minus that of last time, on the same n examples of a report split.
+
+    low, high: 95 %. p: two-sided; holm_level: what it was held against when it was rejected, None where it was not.
+    """
+
+    split: str
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    holm_level: float | None = None
+
+
+class Line(Frozen):
+    """One search in the report. volumes have one reference, the lower of both controls."""
+
+    key: str
+    task: str
+    stand_in: bool
+    state: str
+    reason: str
+    verdict: Verdict
+    why: str = ""
+    configurations: int = 0
+    failed_trials: int = 0
+    seconds: float = 0.0
+    control: str = ""
+    best: str = ""
+    best_before: str = ""
+    volume: float | None = None
+    volume_before: float | None = None
+    members: int = 0
+    new_members: list[str] = Field(default_factory=list)
+    difference: DifferenceOfBest | None = None
+
+
+class SweepReport(Frozen):
+    """The report of one sweep. Versioned JSON."""
+
+    version: Literal[1] = 1
+    name: str
+    slot: str
+    base: str | None
+    started: str
+    ended: str
+    seconds: float
+    level: float
+    lines: list[Line]
+    notes: list[str]
+
+    @property
+    def regressions(self) -> list[Line]:
+        """Returns the searches that got worse."""
+        return [one for one in self.lines if one.verdict == "regression"]
+
+    @property
+    def failures(self) -> list[Line]:
+        """Returns the searches that failed."""
+        return [one for one in self.lines if one.state == "failed"]
+
+    @property
+    def exit_code(self) -> int:
+        """Returns 3 on a regression, else 1 where a search failed, else 0."""
+        return 3 if self.regressions else 1 if self.failures else 0
+
+
+Snapshots = Mapping[str, Snapshot]
+
+
+def compare(record: SweepRecord, now: Snapshots, before: Snapshots, rule: Regression) -> list[Line]:
+    """Returns a line for every search, with Holm's decision over all that were compared."""
+    lines = {key: _line(key, entry, now.get(key), before.get(key)) for key, entry in record.entries.items()}
+    tested = [key for key, line in lines.items() if line.difference is not None]
+    levels = holm_levels([lines[key].difference.p for key in tested], rule.level)  # type: ignore[union-attr]
+    for key, level in zip(tested, levels, strict=True):
+        lines[key] = _decided(lines[key], level, rule)
+    return list(lines.values())
+
+
+def _decided(line: Line, level: float | None, rule: Regression) -> Line:
+    found = line.difference
+    if found is None:
+        return line
+    found = found.model_copy(update={"holm_level": level})
+    verdict: Verdict = "no difference"
+    if level is not None and found.high < 0 and found.difference < -rule.tolerance:
+        verdict = "regression"
+    elif level is not None and found.low > 0:
+        verdict = "better"
+    return line.model_copy(update={"difference": found, "verdict": verdict})
+
+
+def _line(key: str, entry: Entry, now: Snapshot | None, before: Snapshot | None) -> Line:
+    if now is None:
+        return Line(key=key, task=entry.task, stand_in=False, state=entry.state, reason=entry.reason, verdict="failed",
+                    configurations=max(0, entry.configurations - entry.before), seconds=entry.spent_s)  # fmt: skip
+    view = now.view
+    line = Line(
+        key=key,
+        task=entry.task,
+        stand_in=view.stand_in,
+        state=entry.state,
+        reason=entry.reason,
+        verdict="first",
+        configurations=0 if entry.state == "skipped" else entry.configurations - entry.before,
+        failed_trials=view.counts["failed"],
+        seconds=entry.spent_s,
+        control=_scored(view, None),
+        best=_best(now),
+        volume=view.hypervolume.value,
+        members=len(view.members),
+    )
+    if before is None:
+        return line
+    return line.model_copy(update=_against(entry, now, before))
+
+
+def _against(entry: Entry, now: Snapshot, before: Snapshot) -> dict[str, object]:
+    differing = [name for name in changed(before.inputs, now.inputs) if name in COMPARED]
+    facts: dict[str, object] = {"best_before": _best(before)}
+    if differing or now.labels != before.labels:
+        return facts | {"verdict": "not comparable", "why": f"{', '.join(differing) or 'labels'} changed"}
+    reference = min(one.view.better_control.selection.score for one in (now, before))
+    known = {_identity(one) for one in before.view.members}
+    facts |= {
+        "volume": _volume(now.view, reference),
+        "volume_before": _volume(before.view, reference),
+        "new_members": [_words(one) for one in now.view.members if _identity(one) not in known],
+    }
+    if entry.state == "skipped":
+        return facts | {"verdict": "unchanged", "why": entry.reason}
+    task = find_task(entry.task)
+    split = task.report_splits[0]
+    if split not in now.best.report or split not in before.best.report:
+        return facts | {"verdict": "not comparable", "why": "one of the searches did not end and was not scored"}
+    labels, ours, theirs = (unpack(one) for one in (now.labels[split], now.best.report[split],
+                                                    before.best.report[split]))  # fmt: skip
+    found = paired_difference(task.statistic, labels, ours, theirs)
+    p = two_sided_p(task.statistic, labels, ours, theirs)
+    return facts | {"difference": DifferenceOfBest(split=split, n=found.n, difference=found.value, low=found.low,
+                                                   high=found.high, p=p)}  # fmt: skip
+
+
+def _volume(view: FrontView, reference: float) -> float:
+    members = [FinishedTrial(one.trial, one.selection.score, one.parameters) for one in view.members]
+    return hypervolume(members, reference, view.plan.encoder.parameters)
+
+
+def _identity(one: MemberView) -> tuple[object, ...]:
+    return (one.words, tuple(one.ranks), one.learning_rate, one.batch_size, one.epochs, one.head)
+
+
+def _words(one: MemberView) -> str:
+    return f"{one.words}, {one.parameters} parameters, {one.selection.score:.4f} on selection"
+
+
+def _best(snapshot: Snapshot) -> str:
+    best = snapshot.best
+    return f"{best.words}, {best.parameters} parameters: {_scored(snapshot.view, best.parameters)}"
+
+
+def _scored(view: FrontView, parameters: int | None) -> str:
+    """Returns a score on the first report split in words, of the control or the member of so many parameters."""
+    members = [one for one in view.members if parameters and one.parameters == parameters]
+    scored = (members[0].report if members else view.better_control.report) or [
+        members[0].selection if members else view.better_control.selection
+    ]
+    one = scored[0]
+    return f"{one.score:.4f} [{one.low:.4f}, {one.high:.4f}] ({one.split}, n = {one.n})"

@@ -1,0 +1,95 @@
+"""The end of a sweep: the report, MLflow, whoever is to be told, and old runs taken away."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from qrlora_search.adapters.mlflow_sink.address import local_tracking
+from qrlora_search.app.request import RUNS
+from qrlora_search.app.sweep_compare import SweepReport, compare
+from qrlora_search.app.sweep_files import NAMES, markdown, write_report
+from qrlora_search.app.sweep_fronts import Snapshot, load_snapshot
+from qrlora_search.app.sweep_notify import notify
+from qrlora_search.app.sweep_prune import prune
+from qrlora_search.app.sweep_record import SweepRecord, save_record
+from qrlora_search.describe.sweep import SweepSpec, expand
+from qrlora_search.values.errors import SinkError
+
+
+def end_sweep(folder: Path, spec: SweepSpec, record: SweepRecord, console: Console) -> int:
+    """Compares, reports, tells, cleans up, closes the record, and returns the exit code."""
+    now = _snapshots(folder, record)
+    before = _snapshots(folder.parent / record.base, record) if record.base else {}
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    report = SweepReport(
+        name=spec.name,
+        slot=record.slot,
+        base=record.base,
+        started=record.started,
+        ended=ended,
+        seconds=sum(one.spent_s for one in record.entries.values()),
+        level=spec.regression.level,
+        lines=compare(record, now, before, spec.regression),
+        notes=_notes(spec, record, now),
+    )
+    text = write_report(folder, report, now, before)
+    trouble = _to_mlflow(folder, spec, report)
+    trouble += notify(spec.notify, text, report)
+    if trouble:
+        report = report.model_copy(update={"notes": [*report.notes, *trouble]})
+        write_report(folder, report, now, before)
+    record.ended, record.exit_code = ended, report.exit_code
+    save_record(folder, record)
+    for gone in prune(folder.parent, spec.history.keep):
+        console.print(f"pruned: {gone}", markup=False)
+    console.print(markdown(report), markup=False, soft_wrap=True)
+    console.print(f"files: {folder}/{', '.join(NAMES)}", markup=False, no_wrap=True)
+    return report.exit_code
+
+
+def _snapshots(folder: Path, record: SweepRecord) -> dict[str, Snapshot]:
+    found = {key: load_snapshot(folder, key) for key in record.entries}
+    return {key: one for key, one in found.items() if one is not None}
+
+
+def _notes(spec: SweepSpec, record: SweepRecord, now: dict[str, Snapshot]) -> list[str]:
+    notes = [
+        "The best member is chosen on the selection split and compared on the report split, paired over examples; "
+        f"regressions by Holm's rule at {spec.regression.level:g} over all searches that were compared.",
+        "Intervals are over examples, for one warm-up and seed; variation between warm-ups is not in them.",
+        f"Compared with {record.base}." if record.base else "The first run of this sweep: there is nothing to compare.",
+    ]
+    stand_in = [key for key, one in now.items() if one.view.stand_in]
+    if stand_in:
+        notes.insert(
+            0,
+            f"STAND-IN: the data of {', '.join(stand_in)} are generated and not GLUE; "
+            "their scores say nothing about the real tasks.",
+        )
+    return notes
+
+
+def _to_mlflow(folder: Path, spec: SweepSpec, report: SweepReport) -> list[str]:
+    """Logs the report as one run; returns what went wrong."""
+    from qrlora_search.adapters.mlflow_sink.sweep import log_sweep
+
+    named = spec.storage.tracking_uri
+    address = expand(named, os.environ, "storage.tracking_uri") if named else local_tracking(RUNS)
+    metrics: dict[str, float] = {"seconds": report.seconds, "regressions": len(report.regressions),
+                                 "failures": len(report.failures)}  # fmt: skip
+    for line in report.lines:
+        if line.volume is not None:
+            metrics[f"{line.key}.hypervolume"] = line.volume
+        if line.difference is not None:
+            metrics[f"{line.key}.difference_of_best"] = line.difference.difference
+    tags = {"qrlora.exit_code": str(report.exit_code), "qrlora.base": report.base or ""}
+    tags |= {f"qrlora.verdict.{line.key}": line.verdict for line in report.lines}
+    if any(line.stand_in for line in report.lines):
+        tags["mlflow.note.content"] = "Some data are generated STAND-IN, not GLUE; the report says which."
+    try:
+        log_sweep(address, (spec.name, report.slot), metrics, tags, [folder / name for name in NAMES])
+    except SinkError as error:
+        return [f"MLflow lacks this report: {error}"]
+    return []

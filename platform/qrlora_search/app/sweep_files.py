@@ -1,0 +1,121 @@
+"""A sweep's report as Markdown, HTML and a picture. All draw the one `SweepReport`."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.sweep_compare import Line, SweepReport
+from qrlora_search.app.sweep_fronts import Snapshot
+
+NAMES = ("report.json", "report.md", "report.html", "report.png")
+_HEAD = ("search", "verdict", "best now", "best last time", "difference of the best", "hypervolume", "new members",
+         "configurations", "time")  # fmt: skip
+
+
+def headline(report: SweepReport) -> str:
+    """Returns one sentence: how many got better, worse, failed."""
+    better = sum(one.verdict == "better" for one in report.lines)
+    grown = sum(_grown(one) for one in report.lines)
+    return (
+        f"{len(report.lines)} searches: {better} told apart as better, {len(report.regressions)} regressions, "
+        f"{grown} fronts grew, {len(report.failures)} failures, {report.seconds / 60:.1f} min"
+    )
+
+
+def _grown(line: Line) -> bool:
+    return line.volume is not None and line.volume_before is not None and line.volume > line.volume_before + 1e-12
+
+
+def markdown(report: SweepReport) -> str:
+    """Returns the report as Markdown."""
+    rows = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
+    rows += ["| " + " | ".join(cell.replace("|", "/") for cell in _cells(line)) + " |" for line in report.lines]
+    news = [f"- {line.key}: {member}" for line in report.lines for member in line.new_members]
+    failures = [f"- {line.key}: {line.reason}" for line in report.failures]
+    failures += [f"- {line.key}: {line.failed_trials} trials failed" for line in report.lines if line.failed_trials]
+    parts = [f"# Sweep {report.name}, {report.slot}", headline(report), "\n".join(rows)]
+    parts += ["## New members of fronts", "\n".join(news) or "none"] if report.base else []
+    parts += ["## Failures", "\n".join(failures) or "none", "## Notes", "\n".join(f"- {one}" for one in report.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    difference, volume = "", "" if line.volume is None else f"{line.volume:.5f}"
+    if line.difference is not None:
+        one = line.difference
+        held = "" if one.holm_level is None else f", Holm at {one.holm_level:.4g}"
+        difference = f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] (n = {one.n}, p = {one.p:.3g}{held})"
+    if line.volume_before is not None:
+        volume += f" (last time {line.volume_before:.5f})"
+    verdict = f"{line.verdict}: {line.why}" if line.why else line.verdict
+    name = line.key + (" STAND-IN" if line.stand_in else "")
+    best = f"{line.best}; control {line.control}" if line.best else line.reason
+    return (name, verdict, best, line.best_before, difference, volume, str(len(line.new_members)),
+            f"{line.configurations} ({line.state})", f"{line.seconds:.0f} s")  # fmt: skip
+
+
+def page(report: SweepReport, picture: bytes) -> str:
+    """Returns the report as one HTML file that needs nothing else."""
+
+    def row(cells: tuple[str, ...], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    def points(items: list[str]) -> str:
+        return "<ul>" + "".join(f"<li>{html.escape(one)}</li>" for one in items or ["none"]) + "</ul>"
+
+    title = html.escape(f"Sweep {report.name}, {report.slot}")
+    body = [
+        f"<h1>{title}</h1><p>{html.escape(headline(report))}</p>",
+        "<table>" + row(_HEAD, "th") + "".join(row(_cells(line), "td") for line in report.lines) + "</table>",
+        f'<img alt="fronts" src="data:image/png;base64,{base64.b64encode(picture).decode()}">',
+        "<h2>New members of fronts</h2>" + points([f"{o.key}: {m}" for o in report.lines for m in o.new_members]),
+        "<h2>Failures</h2>" + points([f"{one.key}: {one.reason}" for one in report.failures]),
+        "<h2>Notes</h2>" + points(report.notes),
+    ]
+    style = ("body{font:14px sans-serif;margin:2em;max-width:110em}table{border-collapse:collapse}"
+             "td,th{border:1px solid #bbb;padding:4px 8px;text-align:left;vertical-align:top}"
+             "img{max-width:100%}")  # fmt: skip
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{style}</style>'
+    return f"<!doctype html><html><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def picture_of(now: Mapping[str, Snapshot], before: Mapping[str, Snapshot]) -> bytes:
+    """Returns a PNG: for every search its front now and last time, with 95 % intervals on the selection split."""
+    from matplotlib.figure import Figure
+
+    columns = min(4, max(1, len(now)))
+    rows = max(1, -(-len(now) // columns))
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    for place, (key, snapshot) in enumerate(now.items()):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for one, colour, name in ((before.get(key), "0.6", "last time"), (snapshot, "C0", "now")):
+            if one is None or not one.view.members:
+                continue
+            members = one.view.members
+            scores = [member.selection.score for member in members]
+            errors = [[s - m.selection.low for s, m in zip(scores, members, strict=True)],
+                      [m.selection.high - s for s, m in zip(scores, members, strict=True)]]  # fmt: skip
+            axes.errorbar([member.parameters for member in members], scores, yerr=errors, fmt="o-", color=colour,
+                          capsize=2, label=name)  # fmt: skip
+        control = snapshot.view.better_control.selection.score
+        axes.axhline(control, color="C3", linestyle="--", linewidth=1, label="control (no adapter)")
+        axes.set_xscale("log")
+        axes.set_title(key + (" STAND-IN" if snapshot.view.stand_in else ""), fontsize=9)
+        axes.set_xlabel("adapter parameters", fontsize=8)
+        axes.set_ylabel(f"{snapshot.view.objective} (selection)", fontsize=8)
+        axes.legend(fontsize=7)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
+
+
+def write_report(folder: Path, report: SweepReport, now: Mapping[str, Snapshot], before: Mapping[str, Snapshot]) -> str:
+    """Writes the report's files into a sweep's folder and returns the Markdown."""
+    picture, text = picture_of(now, before), markdown(report)
+    contents = (report.model_dump_json(indent=1).encode(), text.encode(), page(report, picture).encode(), picture)
+    for name, content in zip(NAMES, contents, strict=True):
+        write_atomically(folder / name, content)
+    return text

@@ -1,0 +1,130 @@
+"""One search of a sweep: planned with what the last sweep left, and run to a target on the Ray that is connected."""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from qrlora_search.app.output import check_places, open_output
+from qrlora_search.app.planning import PLAN_FILE, Planned, plan_search
+from qrlora_search.app.reading import read_search
+from qrlora_search.app.report_files import read_front
+from qrlora_search.app.request import SearchRequest, check_request
+from qrlora_search.app.sweep_inputs import changed, inputs_of
+from qrlora_search.app.sweep_record import Entry, SweepRecord
+from qrlora_search.app.warm_start import front_proposals
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.sweep import Job, SweepSpec, expand
+from qrlora_search.record.storage import has_record
+from qrlora_search.values.errors import UserError
+
+NO_LIMIT = 1_000_000
+"""Configurations of a search that time alone ends."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a search may do in a round: start so many configurations in all, and take so long."""
+
+    configurations: int
+    seconds: float | None = None
+
+
+def request_of(spec: SweepSpec, job: Job, turn: Turn, output: str) -> SearchRequest:
+    """Returns the request of a search. Raises UserError where the environment lacks a name of the spec."""
+    known, resources = os.environ, spec.resources
+    address = resources.address and expand(resources.address, known, "resources.address")
+    tracking = spec.storage.tracking_uri and expand(spec.storage.tracking_uri, known, "storage.tracking_uri")
+    return SearchRequest(
+        task=job.task,
+        budget=turn.configurations,
+        model=expand(job.model, known, "searches.models"),
+        data=expand(job.data, known, "data"),
+        space=None if job.space == "default" else expand(job.space, known, "searches.spaces"),
+        seed=job.seed,
+        output=output,
+        resume=True,
+        max_params=spec.searches.max_params,
+        time_limit=None if turn.seconds is None else f"{turn.seconds:.0f}s",
+        address=address,
+        concurrency=resources.concurrency,
+        gpus_per_trial=resources.gpus_per_trial,
+        tracking_uri=tracking or None,
+        train_limit=spec.searches.train_limit,
+    )
+
+
+def plan_job(spec: SweepSpec, job: Job, turn: Turn, entry: Entry) -> Planned:
+    """Returns the plan of a search; one that was begun keeps the first proposals that it began with."""
+    planned = plan_search(check_request(request_of(spec, job, turn, entry.output)))
+    kept = _begun(Path(entry.output))
+    if kept is not None:
+        first = kept.warm_start
+    elif entry.warm_from:
+        first = _first_proposals(entry.warm_from, planned.plan)
+    else:
+        first = ()
+    return replace(planned, plan=planned.plan.model_copy(update={"warm_start": first}))
+
+
+def _begun(output: Path) -> SearchPlan | None:
+    try:
+        return SearchPlan.model_validate_json((output / PLAN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _first_proposals(folder: str, plan: SearchPlan) -> tuple[dict[str, str | int | float], ...]:
+    """Returns the last front's proposals that fit, or none: a sweep does not end for want of them."""
+    try:
+        return front_proposals(folder, plan.space, plan.encoder.layers)
+    except UserError:
+        return ()
+
+
+def begin(spec: SweepSpec, job: Job, entry: Entry, record: SweepRecord, earlier: SweepRecord | None) -> None:
+    """Decides what becomes of a search, given the last sweep: skipped, deepened, warm-started or made anew.
+
+    Writes it into the entry. Raises UserError where the search cannot be planned.
+    """
+    planned = plan_job(spec, job, Turn(1), entry)
+    entry.inputs = inputs_of(planned)
+    last = earlier.entries.get(job.key) if earlier else None
+    if last is None or last.state == "failed" or not has_record(Path(last.output)):
+        return
+    same, rule = not changed(last.inputs, entry.inputs), spec.history.unchanged
+    if same and rule == "skip":
+        entry.state, entry.output, entry.reason = "skipped", last.output, f"inputs as in {record.base}"
+    elif same and rule == "deepen":
+        entry.output, entry.deepened, entry.reason = last.output, True, f"deepens that of {record.base}"
+        measure(entry)
+        entry.before, entry.before_volume, entry.epochs_before = entry.configurations, entry.volumes.pop(), entry.epochs
+    elif spec.history.warm_start:
+        entry.warm_from = last.output
+        entry.reason = f"{', '.join(changed(last.inputs, entry.inputs)) or 'nothing'} changed since {record.base}"
+
+
+def run_turn(spec: SweepSpec, job: Job, entry: Entry, turn: Turn, console: Console) -> int:
+    """Runs a search to its target, or finds that it did; returns the exit code of the search. Raises UserError."""
+    from qrlora_search.app.run_search import run_on_ray
+
+    output = Path(entry.output)
+    if output.is_dir() and not has_record(output):
+        shutil.rmtree(output)  # killed before its record was begun: nothing is lost
+    planned = plan_job(spec, job, turn, entry)
+    if open_output(planned, resume=True) == "finished":
+        return 0
+    check_places(planned)
+    return run_on_ray(planned, console, resumed=has_record(output))
+
+
+def measure(entry: Entry) -> None:
+    """Brings an entry up to what its search's record holds."""
+    history, plan = read_search(Path(entry.output), "the sweep's")
+    entry.configurations = len(history.searched)
+    entry.epochs = sum(len(one.reports) for one in history.searched)
+    entry.seconds = history.seconds
+    entry.volumes.append(read_front(Path(entry.output)).hypervolume.value)
+    entry.used_up = history.outcome == "complete" and entry.configurations < plan.budget

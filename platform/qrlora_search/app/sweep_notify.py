@@ -1,0 +1,59 @@
+"""Telling a person: a command with the report on its standard input, and a webhook. Neither can hold up a sweep."""
+
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.request
+
+from qrlora_search.app.sweep_compare import SweepReport
+from qrlora_search.app.sweep_files import headline
+from qrlora_search.describe.sweep import Notify, expand
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.times import parse_seconds
+
+
+def notify(wanted: Notify, text: str, report: SweepReport) -> list[str]:
+    """Tells who is to be told; returns what went wrong, for the report's notes."""
+    trouble = bool(report.regressions or report.failures)
+    if (wanted.when == "regression" and not report.regressions) or (wanted.when == "trouble" and not trouble):
+        return []
+    limit = parse_seconds(wanted.timeout, "timeout")
+    return _command(wanted, text, report, limit) + _webhook(wanted, text, report, limit)
+
+
+def _command(wanted: Notify, text: str, report: SweepReport, limit: float) -> list[str]:
+    if not wanted.command:
+        return []
+    facts = {"SWEEP_NAME": report.name, "SWEEP_SLOT": report.slot, "SWEEP_EXIT_CODE": str(report.exit_code)}
+    try:
+        done = subprocess.run(
+            list(wanted.command), input=text, text=True, timeout=limit, check=False, capture_output=True,
+            env={**os.environ, **facts},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return [f"notify.command did not end within {wanted.timeout} and was ended"]
+    except OSError as error:
+        return [f"notify.command {wanted.command[0]!r} cannot be run: {error.strerror}"]
+    return [f"notify.command ended with {done.returncode}"] if done.returncode else []
+
+
+def _webhook(wanted: Notify, text: str, report: SweepReport, limit: float) -> list[str]:
+    """Posts JSON; an address may be a secret as a whole, so no error shows any of it."""
+    if not wanted.webhook:
+        return []
+    content = {"text": f"sweep {report.name} {report.slot}: {headline(report)}", "exit_code": report.exit_code,
+               "report": text}  # fmt: skip
+    try:
+        address = expand(wanted.webhook, os.environ, "notify.webhook")
+        request = urllib.request.Request(
+            address, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=limit):
+            return []
+    except urllib.error.HTTPError as error:
+        return [f"notify.webhook answered {error.code}"]
+    except UserError as error:
+        return [str(error)]
+    except (OSError, ValueError) as error:
+        return [f"notify.webhook was not reached within {wanted.timeout} ({type(error).__name__})"]

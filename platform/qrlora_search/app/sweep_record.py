@@ -1,0 +1,128 @@
+"""What a sweep knows of itself, in one small file that appears whole or not at all: it is what a killed one goes on by.
+
+<output>/<name>/<slot>/ holds sweep.json, a folder for each search, fronts/ (what the next sweep compares with) and the
+report.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qrlora_search.app.report_files import write_atomically
+from qrlora_search.describe.sweep import SweepSpec
+from qrlora_search.values.errors import UserError
+
+FILE = "sweep.json"
+EntryState = Literal["waiting", "done", "skipped", "failed"]
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Entry(_Kept):
+    """One search of a sweep.
+
+    inputs: hashes of data, split, model, code and space. output: its folder, of an earlier sweep where it was skipped
+    or deepened. warm_from: the output whose front it began with. before: configurations and hypervolume that it began
+    with. target: what it may have started in all (configurations), or its seconds of this round. turns: rounds that
+    it ended. seconds: of its record; spent_s: in this sweep. volumes: hypervolume after each.
+    """
+
+    task: str
+    state: EntryState = "waiting"
+    reason: str = ""
+    output: str = ""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    warm_from: str = ""
+    deepened: bool = False
+    before: int = 0
+    before_volume: float = 0.0
+    target: int = 0
+    turns: int = 0
+    configurations: int = 0
+    epochs: int = 0
+    epochs_before: int = 0
+    seconds: float = 0.0
+    spent_s: float = 0.0
+    used_up: bool = False
+    volumes: list[float] = Field(default_factory=list)
+
+
+class SweepRecord(_Kept):
+    """One run of a sweep. base: the slot that it compares with. planned: rounds whose targets are fixed."""
+
+    version: Literal[1] = 1
+    name: str
+    slot: str
+    spec: dict[str, Any]
+    started: str
+    base: str | None = None
+    planned: int = 0
+    entries: dict[str, Entry] = Field(default_factory=dict)
+    ended: str = ""
+    exit_code: int | None = None
+
+
+def home_of(spec: SweepSpec) -> Path:
+    """Returns the folder of all runs of a sweep."""
+    return Path(spec.storage.output).expanduser() / spec.name
+
+
+def load_record(folder: Path) -> SweepRecord | None:
+    """Returns the record in a slot's folder, or None where there is none. Raises UserError for a broken one."""
+    try:
+        return SweepRecord.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{folder / FILE} cannot be read ({first}); remove the folder {folder}") from None
+
+
+def save_record(folder: Path, record: SweepRecord) -> None:
+    """Writes the record; a crash leaves the one before or this one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, record.model_dump_json(indent=1).encode())
+
+
+def records(home: Path) -> list[SweepRecord]:
+    """Returns the runs of a sweep, the oldest first."""
+    found = [load_record(place.parent) for place in home.glob(f"*/{FILE}")]
+    return sorted((one for one in found if one is not None), key=lambda one: (one.started, one.slot))
+
+
+def choose_slot(spec: SweepSpec, asked: str | None, now: datetime) -> str:
+    """Returns the slot to run: the one asked for; the schedule's newest; an unfinished one; or a new one."""
+    if asked is not None:
+        if not asked.replace("-", "").replace("_", "").isalnum():
+            raise UserError(f"--slot {asked!r} is no name; use letters, digits, - and _")
+        return asked
+    if spec.schedule is not None:
+        return spec.schedule.slot(now)
+    unfinished = [one.slot for one in records(home_of(spec)) if not one.ended]
+    return unfinished[-1] if unfinished else now.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+
+
+def new_record(spec: SweepSpec, slot: str) -> SweepRecord:
+    """Returns the record of a sweep that begins now. Its base is the newest that ended."""
+    ended = [one.slot for one in records(home_of(spec)) if one.ended and one.slot != slot]
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    entries = {job.key: Entry(task=job.task) for job in spec.jobs()}
+    content = spec.model_dump(mode="json")
+    return SweepRecord(name=spec.name, slot=slot, spec=content, started=now, base=ended[-1] if ended else None,
+                       entries=entries)  # fmt: skip
+
+
+def check_same(record: SweepRecord, spec: SweepSpec) -> None:
+    """Raises UserError where an unfinished run was begun with another spec."""
+    now = spec.model_dump(mode="json")
+    different = [key for key in ("searches", "budget", "shares", "data") if record.spec.get(key) != now[key]]
+    if different:
+        shown = "; ".join(f"[{key}] {record.spec.get(key)} there, {now[key]} asked" for key in different)
+        raise UserError(
+            f"the sweep {record.slot} was begun with another spec ({shown}); "
+            "put it back, or name another run with --slot"
+        )

@@ -1,0 +1,230 @@
+"""A sweep from beginning to end: decide what to search, give out the budget in rounds, compare, report, tell, clean up.
+
+Killed at any moment, the same command goes on: each search has its record, and the sweep has its own (sweep_record).
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from qrlora_search.app.console import make_console
+from qrlora_search.app.request import check_request
+from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
+from qrlora_search.app.sweep_ending import end_sweep
+from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
+from qrlora_search.app.sweep_jobs import Turn, begin, measure, request_of, run_turn
+from qrlora_search.app.sweep_prune import prune
+from qrlora_search.app.sweep_record import (
+    SweepRecord,
+    check_same,
+    choose_slot,
+    home_of,
+    load_record,
+    new_record,
+    save_record,
+)
+from qrlora_search.describe.sweep import Job, SweepSpec, expand, load_sweep
+from qrlora_search.method.machine import cpus_here
+from qrlora_search.record.storage import VARIABLE
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import first_line
+from qrlora_search.values.times import parse_seconds
+
+BUSY = 4
+"""Exit code where the sweep is running already."""
+INTERRUPTED = {130, 143}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sweep runs: its spec, its folder and its record."""
+
+    spec: SweepSpec
+    folder: Path
+    record: SweepRecord
+    console: Console
+
+    def save(self) -> None:
+        """Writes the record."""
+        save_record(self.folder, self.record)
+
+    def tell(self, words: str) -> None:
+        """Says something, with the time."""
+        self.console.print(f"{datetime.now(UTC):%H:%M:%S} sweep {self.record.slot}: {words}", markup=False)
+
+
+def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
+    """Runs a slot of a sweep, or goes on with it, and returns the exit code.
+
+    0: all is well; 1: a search failed; 3: a regression; 4: the sweep is running already; 130 or 143: interrupted.
+    A slot that ended is not run again: its report is named and its exit code returned. scheduled: a slot that was
+    missed for longer than the schedule's grace is left out.
+    """
+    spec, console = load_sweep(path), make_console()
+    name_database(spec)
+    chosen, home = choose_slot(spec, slot, datetime.now(UTC)), home_of(spec)
+    folder = home / chosen
+    if scheduled and _too_late(spec, folder):
+        console.print(f"sweep {spec.name}: {chosen} was missed for longer than schedule.grace; nothing to do")
+        return 0
+    home.mkdir(parents=True, exist_ok=True)
+    with _alone(home) as alone:
+        if not alone:
+            console.print(f"sweep {spec.name} is running already; {chosen} is left to it")
+            return BUSY
+        record = load_record(folder) or new_record(spec, chosen)
+        if record.ended:
+            console.print(f"sweep {spec.name}: {chosen} ended at {record.ended}; {folder / 'report.md'} says how")
+            return record.exit_code or 0
+        check_same(record, spec)
+        return _run(Place(spec, folder, record, console))
+
+
+def name_database(spec: SweepSpec) -> None:
+    """Puts the spec's database where records look for it. Raises UserError where the environment lacks a name."""
+    if spec.storage.database is not None:
+        os.environ[VARIABLE] = expand(spec.storage.database, os.environ, "storage.database")
+
+
+def _too_late(spec: SweepSpec, folder: Path) -> bool:
+    if spec.schedule is None or (folder / "sweep.json").is_file():
+        return False
+    now = datetime.now(UTC)
+    return (now - spec.schedule.newest(now)).total_seconds() > parse_seconds(spec.schedule.grace, "grace")
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[bool]:
+    """Holds the sweep's lock; yields False where another process has it. A dead one's is free."""
+    lock = FileLock(home / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _run(place: Place) -> int:
+    from qrlora_search.adapters.ray_engine.cluster import set_environment
+
+    record, spec = place.record, place.spec
+    place.save()
+    set_environment(spec.resources.address)  # before anything imports Ray
+    earlier = load_record(place.folder.parent / record.base) if record.base else None
+    jobs = {job.key: job for job in spec.jobs()}
+    _for_each(place, jobs, "planning", lambda job: _begin(place, job, earlier))
+    if open_entries(record) and not _all_rounds_done(place):
+        code = _on_one_cluster(place, jobs)
+        if code in INTERRUPTED:
+            place.tell("interrupted: the same command goes on from here")
+            return code
+    for key, entry in record.entries.items():
+        if entry.state in {"done", "skipped"}:
+            save_snapshot(place.folder, take_snapshot(key, entry.inputs, Path(entry.output)))
+    return end_sweep(place.folder, spec, record, place.console)
+
+
+def _begin(place: Place, job: Job, earlier: SweepRecord | None) -> None:
+    entry = place.record.entries[job.key]
+    if entry.inputs:
+        return
+    entry.output = str(place.folder / job.key)
+    begin(place.spec, job, entry, place.record, earlier)
+    place.tell(f"{job.key}: {entry.state}{', ' + entry.reason if entry.reason else ''}")
+
+
+def _all_rounds_done(place: Place) -> bool:
+    record = place.record
+    return record.planned == place.spec.budget.rounds and all(
+        one.turns >= record.planned for one in open_entries(record).values()
+    )
+
+
+def _on_one_cluster(place: Place, jobs: dict[str, Job]) -> int:
+    """Runs the rounds on one connection to Ray; returns the last exit code of a search."""
+    from qrlora_search.adapters.ray_engine.cluster import check_address, ray_running
+
+    spec, record = place.spec, place.record
+    first = next(job for key, job in jobs.items() if key in open_entries(record))
+    request = check_request(request_of(spec, first, Turn(1), "")).request
+    if request.address is not None:
+        check_address(request.address)
+    cpus = max(cpus_here(), spec.resources.concurrency or 1)
+    with ray_running(request.address, cpus):
+        while not _all_rounds_done(place):
+            if all(one.turns >= record.planned for one in open_entries(record).values()):
+                plan_round(spec, record)
+                place.save()
+                targets = {key: one.target for key, one in open_entries(record).items()}
+                place.tell(f"round {record.planned} of {spec.budget.rounds}, targets in {spec.budget.unit}: {targets}")
+            code = _for_each(place, jobs, "searching", lambda job: _turn(place, job))
+            if code in INTERRUPTED:
+                return code
+    return 0
+
+
+def _turn(place: Place, job: Job) -> int:
+    entry, record = place.record.entries[job.key], place.record
+    if entry.turns >= record.planned or job.key not in open_entries(record):
+        return 0
+    turn = turn_of(place.spec, entry)
+    if turn is not None:
+        began = time.monotonic()
+        code = run_turn(place.spec, job, entry, turn, place.console)
+        if code in INTERRUPTED:
+            return code
+        measure(entry)
+        entry.spent_s += time.monotonic() - began
+        entry.state = "done"
+    entry.turns = record.planned
+    return 0
+
+
+def _for_each(place: Place, jobs: dict[str, Job], doing: str, work: Callable[[Job], int | None]) -> int:
+    """Does something for every search; one that fails is noted and the sweep goes on. Returns 0, or an interruption."""
+    from qrlora_search.adapters.ray_engine.cluster import failures
+
+    caught: tuple[type[Exception], ...] = (UserError, OSError, RuntimeError, ValueError, *failures())
+    for key, job in jobs.items():
+        entry = place.record.entries[key]
+        if entry.state == "failed":
+            continue
+        try:
+            code = work(job) or 0
+        except caught as error:
+            entry.state, entry.reason = "failed", f"{doing}: {first_line(error, *_addresses(place.spec))}"
+            place.tell(f"{key} failed: {entry.reason}")
+            code = 0
+        place.save()
+        if code in INTERRUPTED:
+            return code
+    return 0
+
+
+def _addresses(spec: SweepSpec) -> list[str]:
+    named = (spec.storage.tracking_uri, spec.storage.database, spec.resources.address)
+    return [os.path.expandvars(one) for one in named if one]
+
+
+def prune_sweep(path: Path, keep: int | None) -> list[str]:
+    """Removes old runs of a sweep and returns their slots. Raises UserError while the sweep runs."""
+    spec = load_sweep(path)
+    name_database(spec)
+    home = home_of(spec)
+    if not home.is_dir():
+        raise UserError(f"{home} does not exist: the sweep {spec.name} has not run here")
+    with _alone(home) as alone:
+        if not alone:
+            raise UserError(f"sweep {spec.name} is running; prune when it has ended")
+        return prune(home, spec.history.keep if keep is None else keep)

@@ -1,0 +1,160 @@
+"""What a place's own scheduler runs: a crontab line, a systemd timer, or a manifest. Nothing is installed here."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.sweep_manifests import kubernetes_files
+from qrlora_search.describe.sweep import Schedule, SweepSpec, load_sweep
+from qrlora_search.values.errors import UserError, nearest
+from qrlora_search.values.times import parse_seconds
+
+FORMS = ("crontab", "systemd", "kubernetes", "kuberay")
+_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+QUARTERS = (0, 15, 30, 45)
+
+
+def write_schedule(path: Path, form: str, folder: Path | None, image: str) -> None:
+    """Writes the files of a form into a folder, or prints them. Raises UserError without a schedule."""
+    spec = load_sweep(path)
+    if spec.schedule is None:
+        raise UserError(f"{path}: there is no [schedule]; write one with cron and time_zone")
+    if form not in FORMS:
+        raise UserError(f"--as {form!r} is not known: {nearest(form, FORMS)}use {', '.join(FORMS)}")
+    where = path.resolve()
+    if form == "crontab":
+        files = {f"{spec.name}.crontab": crontab(spec, spec.schedule, where)}
+    elif form == "systemd":
+        files = systemd(spec, spec.schedule, where)
+    else:
+        files = kubernetes_files(spec, spec.schedule, where, form, image)
+    for name, content in files.items():
+        if folder is None:
+            sys.stdout.write(content if len(files) == 1 else f"# ---- {name}\n{content}")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / name, content.encode())
+            sys.stdout.write(f"written: {folder / name}\n")
+
+
+def command(where: Path) -> list[str]:
+    """Returns the words that run a sweep's newest slot from any folder, by absolute paths: cron has a bare PATH."""
+    script = shutil.which("qrlora-search", path=str(Path(sys.executable).parent))
+    program = [script] if script else [sys.executable, "-c", "from qrlora_search.app.cli import main; "
+                                                            "raise SystemExit(main())"]  # fmt: skip
+    return [*program, "sweep", "run", str(where), "--scheduled"]
+
+
+def crontab(spec: SweepSpec, schedule: Schedule, where: Path) -> str:
+    """Returns lines for `crontab`: the schedule's own, and one at start-up for a run that was missed.
+
+    Debian's cron knows one time zone, the machine's. For another one the line fires every quarter of an hour of the
+    schedule's minutes, and a slot that was run already, or is not due, ends at once.
+    """
+    home, log = Path.cwd(), Path(spec.storage.output).expanduser().resolve() / f"{spec.name}.log"
+    environment = Path.home() / ".config" / "qrlora-search" / "environment"
+    words = shlex.join(command(where)).replace("%", r"\%")
+    load = f"if [ -r {shlex.quote(str(environment))} ]; then set -a; . {shlex.quote(str(environment))}; set +a; fi"
+    folder = shlex.quote(str(log.parent)).replace("%", r"\%")
+    line = (
+        f"mkdir -p {folder}; cd {shlex.quote(str(home))} && {load}; {words} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
+    )
+    when, why = _local_fields(schedule)
+    return (
+        f"# {spec.name}: {schedule.cron} in {schedule.time_zone}{why}\n"
+        f"# Add it with: (crontab -l; cat THIS) | crontab -    Secrets, as NAME=value: {environment}\n"
+        "# No overlap: the sweep's own lock. A slot that ended is not run again; a missed one is made up for.\n"
+        f"{when} {line}\n@reboot {line}\n"
+    )
+
+
+def _local_fields(schedule: Schedule) -> tuple[str, str]:
+    """Returns the fields for the machine's own zone."""
+    if _same_zone(schedule.time_zone):
+        return schedule.cron, ""
+    minutes = CronSim(schedule.cron, datetime(2026, 1, 1)).minutes  # noqa: DTZ001 - only its fields are read
+    fired = sorted({(minute + quarter) % 60 for minute in minutes for quarter in QUARTERS})
+    return f"{','.join(map(str, fired))} * * * *", ", which is not this machine's zone: asks every quarter of an hour"
+
+
+def _same_zone(name: str) -> bool:
+    """Returns whether the machine's zone has the offsets of the named one throughout the year."""
+    zone, year = ZoneInfo(name), datetime.now(UTC).year
+    times = [datetime(year, month, 1, tzinfo=UTC) for month in range(1, 13)]
+    return os.environ.get("TZ", "") in {"", name} and all(
+        when.astimezone().utcoffset() == when.astimezone(zone).utcoffset() for when in times
+    )
+
+
+def systemd(spec: SweepSpec, schedule: Schedule, where: Path) -> dict[str, str]:
+    """Returns a service and a timer for `systemctl --user`. A unit never runs twice at once; Persistent=true makes up
+    for what was missed.
+    """
+    words = " ".join(_quoted(word) for word in command(where))
+    service = f"""[Unit]
+Description=Sweep {spec.name} of qrlora-search
+
+[Service]
+Type=oneshot
+WorkingDirectory={str(Path.cwd()).replace("%", "%%")}
+EnvironmentFile=-%h/.config/qrlora-search/environment
+ExecStart={words}
+# A regression (3) and a sweep that runs already (4) are no failures of the unit.
+SuccessExitStatus=3 4
+KillSignal=SIGTERM
+TimeoutStopSec=5min
+"""
+    calendars = "\n".join(f"OnCalendar={one} {schedule.time_zone}" for one in calendar(schedule.cron))
+    timer = f"""[Unit]
+Description=When the sweep {spec.name} runs: {schedule.cron} in {schedule.time_zone}
+
+[Timer]
+{calendars}
+Persistent=true
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"qrlora-{spec.name}.service": service, f"qrlora-{spec.name}.timer": timer}
+
+
+def _quoted(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
+
+
+def calendar(cron: str) -> list[str]:
+    """Returns systemd's calendar expressions for five fields of cron.
+
+    Where day and weekday are both given, cron takes either, and systemd both: then there are two expressions.
+    """
+    parsed = CronSim(cron, datetime(2026, 1, 1))  # noqa: DTZ001 - only its fields are read
+    _, minute, hour, day, month, weekday = parsed.parts
+    if re.search(r"#|(^|[\d,])L|\dW", f"{day} {weekday}") or "L" in day:
+        raise UserError(f"schedule.cron = {cron!r}: systemd has no L, W or #; write the days out")
+    clock = f"{_set(parsed.hours, hour)}:{_set(parsed.minutes, minute)}:00"
+    months = _set(parsed.months, month)
+    by_day = f"*-{months}-{_set(parsed.days, day)} {clock}"
+    days = ",".join(_DAYS[number % 7] for number in sorted({int(str(one)) % 7 for one in parsed.weekdays}))
+    by_weekday = f"{days} *-{months}-* {clock}"
+    if weekday.startswith("*") and len({int(str(one)) % 7 for one in parsed.weekdays}) == 7:
+        return [by_day]
+    return [by_weekday] if day.startswith("*") and len(parsed.days) == 31 else [by_day, by_weekday]
+
+
+def _set(values: set[int], field: str) -> str:
+    return "*" if field == "*" else ",".join(map(str, sorted(values)))
+
+
+def grace_seconds(schedule: Schedule) -> int:
+    """Returns how long after its time a run may still begin."""
+    return round(parse_seconds(schedule.grace, "grace"))

@@ -1,0 +1,30 @@
+"""Addresses carry passwords; what people, files and servers see never does."""
+
+import re
+from urllib.parse import unquote
+
+
+def shown_address(address: str) -> str:
+    """Returns an address without user, password and query; a SQLite file's as it is."""
+    head, separator, rest = address.partition("://")
+    if not separator or head == "sqlite":
+        return address
+    return f"{head}{separator}{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def without_secrets(text: str, *addresses: str) -> str:
+    """Returns a text in which no user and password of these addresses stand, nor of any other address in it."""
+    for address in addresses:
+        rest = address.partition("://")[2]
+        credentials = rest.rpartition("@")[0]
+        password = credentials.partition(":")[2]
+        for secret in {credentials, password, unquote(password)}:
+            if len(secret) > 2:
+                text = text.replace(secret, "***")
+    return re.sub(r"://[^/\s@]*:[^/\s@]*@", "://***@", text)
+
+
+def first_line(error: BaseException, *addresses: str) -> str:
+    """Returns the first line of what an error says, without secrets; its kind where it says nothing."""
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return without_secrets(said[0] if said else type(error).__name__, *addresses)

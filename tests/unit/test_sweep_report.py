@@ -1,0 +1,194 @@
+"""Sweeps compared: regressions by Holm, what is not comparable, the files, who is told, and what is pruned."""
+
+import http.server
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from qrlora_search.app.front_view import build_front_view
+from qrlora_search.app.sweep_compare import SweepReport, compare
+from qrlora_search.app.sweep_files import write_report
+from qrlora_search.app.sweep_fronts import Best, Snapshot
+from qrlora_search.app.sweep_notify import notify
+from qrlora_search.app.sweep_prune import prune
+from qrlora_search.app.sweep_record import Entry, SweepRecord, records, save_record
+from qrlora_search.describe.sweep import Notify, Regression
+from qrlora_search.record.history import History, Scored
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.packing import pack
+from scripted import plan
+
+N = 400
+LABELS = np.random.default_rng(1).integers(0, 2, N)
+INPUTS = {"data": "d", "split": "s", "model": "m", "code": "c", "space": "p"}
+
+
+def predictions(wrong: int) -> str:
+    """Return packed predictions of which the first `wrong` are wrong."""
+    return pack(np.where(np.arange(N) < wrong, 1 - LABELS, LABELS))
+
+
+def snapshot(wrong: int, inputs=INPUTS, labels=LABELS, key="a") -> Snapshot:
+    """Return the snapshot of a search over sst2-like accuracy with an empty front and these errors."""
+    history = History(plan=plan().model_copy(update={"task": "sst2"}), search_id="x")
+    history.labels = {"selection": pack(labels), "validation": pack(labels)}
+    for split in history.labels:
+        history.scored[None, split] = Scored({"accuracy": 1 - wrong / N}, predictions(wrong), 0.1)
+    view = build_front_view(history, "complete", 1.0)
+    best = Best(parameters=0, words="the control", score=1 - wrong / N, report={"validation": predictions(wrong)})
+    return Snapshot(key=key, inputs=inputs, view=view, best=best, labels={"validation": pack(labels)})
+
+
+def record(*keys: str, state="done") -> SweepRecord:
+    entries = {key: Entry(task="sst2", state=state, inputs=INPUTS) for key in keys}
+    return SweepRecord(name="n", slot="two", spec={}, started="2026", base="one", entries=entries)
+
+
+def verdict(now, before, **rule: float):
+    (line,) = compare(record("a"), {"a": now}, {"a": before}, Regression(**rule))
+    return line
+
+
+def report_of(lines) -> SweepReport:
+    return SweepReport(name="n", slot="two", base="one", started="a", ended="b", seconds=3.0, level=0.05, lines=lines,
+                       notes=["a note"])  # fmt: skip
+
+
+def test_a_best_member_that_is_worse_is_a_regression_and_exit_code_three():
+    line = verdict(snapshot(80), snapshot(20))
+    assert line.verdict == "regression"
+    assert line.difference.high < 0
+    assert line.difference.difference == pytest.approx(-60 / N)
+    assert report_of([line]).exit_code == 3
+
+
+def test_better_and_no_difference_are_told_apart():
+    assert verdict(snapshot(20), snapshot(80)).verdict == "better"
+    line = verdict(snapshot(41), snapshot(40))
+    assert line.verdict == "no difference"
+    assert report_of([line]).exit_code == 0
+
+
+def test_a_tolerated_drop_is_no_regression():
+    assert verdict(snapshot(80), snapshot(20), tolerance=0.2).verdict == "no difference"
+
+
+@pytest.mark.parametrize("what", ["data", "model", "split"])
+def test_other_data_model_or_split_is_not_comparable(what):
+    line = verdict(snapshot(200, INPUTS | {what: "other"}), snapshot(20))
+    assert (line.verdict, line.why) == ("not comparable", f"{what} changed")
+
+
+@pytest.mark.parametrize("what", ["code", "space"])
+def test_other_code_or_space_is_compared(what):
+    assert verdict(snapshot(80, INPUTS | {what: "other"}), snapshot(20)).verdict == "regression"
+
+
+def test_holm_asks_more_of_many_than_of_one():
+    """A drop whose p lies between 0.05 / 8 and 0.05 is a regression alone, and none among eight that did not move."""
+    now, before = snapshot(40 + 5), snapshot(40)
+    alone = verdict(now, before)
+    assert 0.05 / 8 < alone.difference.p < 0.05
+    assert alone.verdict == "regression"
+    keys = "abcdefgh"
+    lines = compare(record(*keys), {k: now if k == "a" else before for k in keys}, dict.fromkeys(keys, before),
+                    Regression())  # fmt: skip
+    assert [one.verdict for one in lines] == ["no difference"] * 8
+
+
+def test_a_failure_is_exit_code_one_and_stands_in_every_file(tmp_path):
+    failed = record("a", state="failed")
+    failed.entries["a"].reason = "the <data> are gone"
+    lines = compare(failed, {}, {}, Regression())
+    report = report_of(lines)
+    assert report.exit_code == 1
+    text = write_report(tmp_path, report, {}, {})
+    assert "the <data> are gone" in text
+    assert "the &lt;data&gt; are gone" in (tmp_path / "report.html").read_text()
+    assert SweepReport.model_validate_json((tmp_path / "report.json").read_text()) == report
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_gets_the_report_and_a_slow_one_is_ended(tmp_path):
+    report = report_of([verdict(snapshot(80), snapshot(20))])
+    out = tmp_path / "told"
+    command = ("sh", "-c", f'cat > {out}; echo "$SWEEP_NAME $SWEEP_EXIT_CODE" >> {out}')
+    assert notify(Notify(command=command), "the report\n", report) == []
+    assert out.read_text() == "the report\nn 3\n"
+    began = time.monotonic()
+    (said,) = notify(Notify(command=("sleep", "60"), timeout="1s"), "", report)
+    assert "did not end within 1s" in said
+    assert time.monotonic() - began < 30
+    assert notify(Notify(command=("sh", "-c", "exit 7")), "", report) == ["notify.command ended with 7"]
+    assert "cannot be run" in notify(Notify(command=("/no/such",)), "", report)[0]
+
+
+def test_the_webhook_is_posted_and_its_address_never_shown(monkeypatch):
+    got = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200 if self.path == "/good" else 403)
+            self.end_headers()
+
+        def log_message(self, *_: object):
+            pass
+
+    report = report_of([verdict(snapshot(20), snapshot(20))])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        home = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("HOOK", f"{home}/good")
+        assert notify(Notify(webhook="$HOOK"), "text", report) == []
+        monkeypatch.setenv("HOOK", f"{home}/secret-token")
+        assert notify(Notify(webhook="$HOOK"), "text", report) == ["notify.webhook answered 403"]
+        server.shutdown()
+        thread.join()
+    assert got[0]["exit_code"] == 0
+    assert "1 searches" in got[0]["text"]
+    monkeypatch.setenv("HOOK", "http://127.0.0.1:9/secret-token")
+    (said,) = notify(Notify(webhook="$HOOK", timeout="2s"), "text", report)
+    assert "not reached" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(("when", "told"), [("always", True), ("trouble", False), ("regression", False)])
+def test_who_is_told_when_nothing_is_wrong(tmp_path, when, told):
+    report = report_of([verdict(snapshot(20), snapshot(20))])
+    notify(Notify(command=("touch", str(tmp_path / "told")), when=when), "", report)
+    assert (tmp_path / "told").exists() == told
+
+
+def runs(home, *made: tuple):
+    """Write runs: (slot, ended, base, {key: slot whose folder holds the search})."""
+    for place, (slot, ended, base, outputs) in enumerate(made):
+        entries = {key: Entry(task="sst2", output=str(home / where / key)) for key, where in outputs.items()}
+        save_record(home / slot, SweepRecord(name="n", slot=slot, spec={}, started=f"2026-{place}", base=base,
+                                             ended="then" if ended else "", entries=entries))  # fmt: skip
+
+
+def test_pruning_keeps_the_newest_and_what_they_use(tmp_path):
+    runs(
+        tmp_path,
+        ("a", True, None, {"x": "a"}),
+        ("b", True, "a", {"x": "b"}),
+        ("c", True, "b", {"x": "a"}),
+        ("d", True, "c", {"x": "d"}),
+    )
+    assert prune(tmp_path, 2) == ["b"]
+    assert [one.slot for one in records(tmp_path)] == ["a", "c", "d"]
+    assert prune(tmp_path, 1) == ["a", "c"]
+    assert prune(tmp_path, 1) == []
+    with pytest.raises(UserError, match="--keep 0"):
+        prune(tmp_path, 0)
+
+
+def test_pruning_never_takes_an_unfinished_run_or_its_base(tmp_path):
+    runs(tmp_path, ("a", True, None, {}), ("b", False, "a", {}), ("c", True, "a", {}), ("d", True, "c", {}))
+    assert prune(tmp_path, 1) == ["c"]
+    assert [one.slot for one in records(tmp_path)] == ["a", "b", "d"]

@@ -1,0 +1,195 @@
+"""What schedulers are given: fields, quoting, time zones; calendars against cron itself; manifests against schemas."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from cronsim import CronSim
+
+from qrlora_search.app import sweep_schedule
+from qrlora_search.app.cli import main
+from qrlora_search.describe.space import spaces_folder
+from qrlora_search.describe.sweep import load_sweep
+
+NIGHTLY = spaces_folder() / "sweeps" / "nightly.toml"
+SCHEMAS = json.loads((Path(__file__).parents[1] / "schemas" / "manifests.json").read_text())
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(form):
+        assert main(["sweep", "schedule", str(NIGHTLY), "--as", form, "--to", str(tmp_path / form)]) == 0
+        return {path.name: path.read_text() for path in (tmp_path / form).iterdir()}
+
+    return write
+
+
+def test_a_form_that_is_not_known_and_a_sweep_without_schedule_are_refused(capsys):
+    assert main(["sweep", "schedule", str(NIGHTLY), "--as", "systemdd"]) == 2
+    assert "did you mean 'systemd'" in capsys.readouterr().err
+    assert main(["sweep", "schedule", str(NIGHTLY.with_name("small.toml")), "--as", "crontab"]) == 2
+    assert "there is no [schedule]" in capsys.readouterr().err
+
+
+def test_the_crontab_has_the_schedule_a_start_up_line_and_no_secret(written, monkeypatch):
+    monkeypatch.setenv("QRLORA_STORAGE", "postgresql://u:swordfish@h/d")
+    text = written("crontab")["nightly.crontab"]
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == 2
+    assert lines[1].startswith("@reboot ")
+    assert lines[0].split(" ", 5)[5] == lines[1].split(" ", 1)[1]
+    assert str(NIGHTLY.resolve()) in lines[0]
+    assert "swordfish" not in text
+
+
+def test_the_machines_own_zone_takes_the_fields_as_they_are(monkeypatch):
+    schedule = load_sweep(NIGHTLY).schedule
+    monkeypatch.setattr(sweep_schedule, "_same_zone", lambda name: True)
+    assert sweep_schedule._local_fields(schedule)[0] == "30 1 * * *"
+
+
+def test_another_zone_asks_at_every_quarter_so_that_no_offset_is_missed(monkeypatch):
+    schedule = load_sweep(NIGHTLY).schedule
+    monkeypatch.setattr(sweep_schedule, "_same_zone", lambda name: False)
+    fields, why = sweep_schedule._local_fields(schedule)
+    assert fields == "0,15,30,45 * * * *"
+    assert "quarter" in why
+    fires = CronSim(fields, datetime(2026, 1, 1, tzinfo=UTC))
+    times = {next(fires) for _ in range(4 * 24 * 365)}
+    wanted = CronSim("30 1 * * *", datetime(2026, 1, 2).astimezone().replace(tzinfo=None))
+    assert next(wanted).minute == 30
+    berlin = CronSim(schedule.cron, datetime(2026, 1, 2, tzinfo=__import__("zoneinfo").ZoneInfo(schedule.time_zone)))
+    assert all(next(berlin).astimezone(UTC) in times for _ in range(300))
+
+
+def test_the_very_line_runs_as_cron_would_run_it(tmp_path, monkeypatch):
+    """`sh -c` with cron's bare environment: no PATH to speak of, no variables; the sweep is one that ended."""
+    folder = tmp_path / "a folder, 100% its own"
+    folder.mkdir()
+    spec = folder / "sweep.toml"
+    text = NIGHTLY.with_name("small.toml").read_text().replace('"small"', '"each"')
+    spec.write_text(text + '\n[schedule]\ncron = "* * * * *"\ngrace = "1s"\n[storage]\noutput = "runs"\n')
+    monkeypatch.chdir(folder)
+    assert main(["sweep", "schedule", str(spec), "--as", "crontab", "--to", "out"]) == 0
+    (line,) = [one for one in (folder / "out" / "each.crontab").read_text().splitlines() if one.startswith("* ")]
+    command = line.split(" ", 5)[5].replace(r"\%", "%")
+    home = tmp_path / "home"
+    (home / ".config/qrlora-search").mkdir(parents=True)
+    bare = {"HOME": str(home), "LOGNAME": "nobody", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
+    if "PYTHONPATH" in os.environ:
+        bare["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env=bare, cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "was missed for longer than schedule.grace" in (folder / "runs" / "each.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("30 1 * * *", ["*-*-* 1:30:00"]),
+        ("*/20 */12 * * *", ["*-*-* 0,12:0,20,40:00"]),
+        ("0 0 1,15 6 *", ["*-6-1,15 0:0:00"]),
+        ("5 4 * * mon-wed", ["Mon,Tue,Wed *-*-* 4:5:00"]),
+        ("5 4 * * 7", ["Sun *-*-* 4:5:00"]),
+        ("0 0 13 * 5", ["*-*-13 0:0:00", "Fri *-*-* 0:0:00"]),
+    ],
+)
+def test_cron_becomes_systemds_calendar(cron, expected):
+    assert sweep_schedule.calendar(cron) == expected
+
+
+@pytest.mark.parametrize("cron", ["30 1 * * *", "*/20 */12 * * *", "0 0 1,15 6 *", "5 4 * * mon-wed", "0 0 13 * 5"])
+def test_systemd_itself_reads_the_same_next_times(cron):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed (Debian: systemd)")
+    calendars = [f"{one} UTC" for one in sweep_schedule.calendar(cron)]
+    start = datetime(2026, 3, 3, 3, 3, tzinfo=UTC)
+    times = set()
+    for one in calendars:
+        words = [program, "calendar", "--iterations=6", f"--base-time={start:%Y-%m-%d %H:%M:%S} UTC", one]
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
+            timeout=20,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if "Next elapse" in line or "Iter" in line]
+        times |= {datetime.strptime(line, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC) for line in lines}
+    reference = CronSim(cron, start)
+    assert sorted(times)[:5] == [next(reference) for _ in range(5)]
+
+
+def test_systemd_units_are_whole(written):
+    files = written("systemd")
+    assert set(files) == {"qrlora-nightly.service", "qrlora-nightly.timer"}
+    timer, service = files["qrlora-nightly.timer"], files["qrlora-nightly.service"]
+    assert "OnCalendar=*-*-* 1:30:00 Europe/Berlin" in timer
+    assert "Persistent=true" in timer
+    assert '"sweep" "run"' in service
+    assert "SuccessExitStatus=3 4" in service
+
+
+@pytest.mark.parametrize("form", ["kubernetes", "kuberay"])
+def test_manifests_keep_to_their_schemas_and_hold_no_secret(written, form):
+    (text,) = written(form).values()
+    documents = list(yaml.safe_load_all(text))
+    for one in documents:
+        jsonschema.validate(one, SCHEMAS[one["kind"]])
+    kinds = [one["kind"] for one in documents]
+    assert kinds[0] == "ConfigMap"
+    assert kinds[-1] == {"kubernetes": "CronJob", "kuberay": "RayCronJob"}[form]
+    assert documents[0]["data"]["sweep.toml"] == NIGHTLY.read_text()
+    if form == "kubernetes":
+        cron = documents[-1]["spec"]
+        assert (cron["timeZone"], cron["concurrencyPolicy"]) == ("Europe/Berlin", "Forbid")
+        assert cron["startingDeadlineSeconds"] == 6 * 3600
+        jsonschema.validate(yaml.safe_load(documents[-2]["data"]["rayjob.yaml"]), SCHEMAS["RayJob"])
+
+
+def test_a_schema_sees_what_is_wrong(written):
+    (text,) = written("kubernetes").values()
+    cron = list(yaml.safe_load_all(text))[-1]
+    cron["spec"]["concurrencyPolicie"] = "Forbid"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(cron, SCHEMAS["CronJob"])
+
+
+def test_the_pod_names_the_rayjob_by_its_slot_and_creates_it_once(written, tmp_path):
+    """The pod's own script, with a stand-in for kubectl that notes its words."""
+    (text,) = written("kubernetes").values()
+    documents = list(yaml.safe_load_all(text))
+    script = documents[-1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"][2]
+    (tmp_path / "rayjob.yaml").write_text(documents[-2]["data"]["rayjob.yaml"])
+    script = script.replace("/etc/rayjob", str(tmp_path)).replace("/tmp/rayjob.yaml", str(tmp_path / "made.yaml"))
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/words\n[ "$1" = create ] && touch {tmp_path}/there\n'
+                       f'[ "$1" != get ] || [ -e {tmp_path}/there ]\n')  # fmt: skip
+    kubectl.chmod(kubectl.stat().st_mode | stat.S_IXUSR)
+    bare = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_NAME": "sweep-nightly-29397690"}
+    for _ in range(2):
+        subprocess.run(["/bin/sh", "-c", script], env=bare, check=True, timeout=20, capture_output=True)
+    made = yaml.safe_load((tmp_path / "made.yaml").read_text())
+    assert made["metadata"]["name"] == "sweep-nightly-29397690"
+    assert [line.split()[0] for line in (tmp_path / "words").read_text().splitlines()] == ["get", "create", "get"]
+
+
+def test_the_command_of_a_line_is_one_that_runs():
+    words = sweep_schedule.command(NIGHTLY)
+    assert Path(words[0]).is_absolute()
+    assert Path(words[0]).parent == Path(sys.executable).parent
+    assert words[-1] == "--scheduled"
+    assert timedelta(seconds=sweep_schedule.grace_seconds(load_sweep(NIGHTLY).schedule)) == timedelta(hours=6)

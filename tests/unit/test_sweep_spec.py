@@ -1,0 +1,112 @@
+"""Sweep specs: what is refused and how, the searches they describe, and the names of their runs."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from qrlora_search.describe.space import spaces_folder
+from qrlora_search.describe.sweep import expand, load_sweep
+from qrlora_search.values.errors import UserError
+
+GOOD = """
+name = "night"
+[searches]
+tasks = ["cola", "rte"]
+models = ["embedded"]
+seeds = [0, 1]
+[budget]
+configurations = 40
+rounds = 2
+[data]
+cola = "$GLUE"
+default = "stand-in"
+"""
+
+
+def load(tmp_path, text):
+    path = tmp_path / "sweep.toml"
+    path.write_text(text)
+    return load_sweep(path)
+
+
+@pytest.mark.parametrize("name", ["nightly", "small"])
+def test_the_shipped_sweeps_are_sound(name):
+    spec = load_sweep(spaces_folder() / "sweeps" / f"{name}.toml")
+    assert spec.name == name
+    assert len({job.key for job in spec.jobs()}) == (8 if name == "nightly" else 2)
+
+
+def test_every_task_model_space_and_seed_is_one_search(tmp_path):
+    jobs = load(tmp_path, GOOD).jobs()
+    assert [one.key for one in jobs] == [
+        "cola-embedded-s0", "cola-embedded-s1", "rte-embedded-s0", "rte-embedded-s1",
+    ]  # fmt: skip
+    assert [one.data for one in jobs] == ["$GLUE", "$GLUE", "stand-in", "stand-in"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[budget]", "[budgett]", ["unknown key 'budgett'", "did you mean 'budget'"]),
+        ("rounds = 2", "round = 2", ["budget.'round'", "did you mean 'rounds'"]),
+        ("rounds = 2", "rounds = 0", ["budget.rounds = 0", "greater than or equal to 1"]),
+        ('"rte"', '"rtee"', ["'rtee' is not known", "did you mean 'rte'"]),
+        ('"rte"', '"cola"', ["names something twice"]),
+        ("configurations = 40", 'configurations = 40\ntime = "1h"', ["exactly one of"]),
+        ("configurations = 40", 'time = "soon"', ["'soon' is no time"]),
+        ("configurations = 40", "configurations = 7", ["too little", "at least 8"]),
+        ('default = "stand-in"', "", ["no source for rte"]),
+        ('default = "stand-in"', 'default = "auto"', ["may fall back to stand-in"]),
+        ('models = ["embedded"]', 'models = ["auto"]', ["may fall back to the embedded model"]),
+        ('default = "stand-in"', 'colaa = "hub"\ndefault = "hub"', ["data.'colaa'", "did you mean 'cola'"]),
+        ("[data]", "[shares]\nmnli = 2\n[data]", ["shares.'mnli'"]),
+        ("[data]", '[schedule]\ncron = "61 * * * *"\n[data]', ["no cron expression"]),
+        ("[data]", '[schedule]\ncron = "* * * *"\n[data]', ["five fields"]),
+        ("[data]", '[schedule]\ncron = "0 1 * * *"\ntime_zone = "Mars"\n[data]', ["'Mars' is not known"]),
+        ("[data]", '[storage]\ndatabase = "postgresql://u:pass@h/d"\n[data]', ["holds a password", "$NAME"]),
+        ('name = "night"', 'name = "a night"', ["name = 'a night'"]),
+    ],
+)
+def test_a_bad_spec_is_refused_with_its_key_and_the_remedy(tmp_path, old, new, words):
+    assert old in GOOD
+    with pytest.raises(UserError) as error:
+        load(tmp_path, GOOD.replace(old, new))
+    assert all(word in str(error.value) for word in words), error.value
+    assert "sweep.toml" in str(error.value)
+
+
+def test_auto_is_taken_where_the_spec_says_that_it_may_fall_back(tmp_path):
+    spec = load(tmp_path, GOOD.replace("name = ", "fall_back = true\nname = ").replace('"stand-in"', '"auto"'))
+    assert spec.data["default"] == "auto"
+
+
+def test_a_name_of_the_environment_is_filled_in_and_a_missing_one_is_an_error():
+    assert expand("$A/x/${B}", {"A": "1", "B": "2"}, "data") == "1/x/2"
+    with pytest.raises(UserError, match="the environment has no B"):
+        expand("$A/${B}", {"A": "1"}, "data")
+
+
+@pytest.mark.parametrize(
+    ("now", "slot"),
+    [
+        ("2026-11-25T00:29", "2026-11-24T0130E0100"),
+        ("2026-11-25T00:30", "2026-11-25T0130E0100"),
+        ("2026-07-01T12:00", "2026-07-01T0130E0200"),
+    ],
+)
+def test_a_slot_is_the_newest_time_of_the_schedule_in_its_zone(tmp_path, now, slot):
+    text = GOOD + '[schedule]\ncron = "30 1 * * *"\ntime_zone = "Europe/Berlin"\n'
+    schedule = load(tmp_path, text).schedule
+    assert schedule.slot(datetime.fromisoformat(now).replace(tzinfo=UTC)) == slot
+
+
+def test_an_hour_that_comes_twice_is_run_once(tmp_path):
+    text = GOOD + '[schedule]\ncron = "30 * * * *"\ntime_zone = "Europe/Berlin"\n'
+    schedule = load(tmp_path, text).schedule
+    slots = {schedule.slot(datetime(2026, 10, 25, hour, 40, tzinfo=UTC)) for hour in (0, 1)}
+    assert slots == {"2026-10-25T0230E0200"}
+
+
+def test_the_hash_is_of_the_content(tmp_path):
+    assert load(tmp_path, GOOD).hash == load(tmp_path, "# a remark\n" + GOOD).hash
+    assert load(tmp_path, GOOD).hash != load(tmp_path, GOOD.replace("40", "41")).hash
