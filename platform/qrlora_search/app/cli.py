@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from qrlora_search.app.cli_pictures import add_commands
 from qrlora_search.app.request import SearchRequest
 from qrlora_search.values.errors import UserError
 
@@ -147,6 +148,9 @@ def evaluate(
     from qrlora_search.app.using import evaluate as score
 
     return 0 if score(load_export(Path(folder), Path(base) if base else None), task, data, make_console()) else 1
+
+
+add_commands(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
