@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SPACES = sorted(str(path.relative_to(CHECKOUT)) for path in CHECKOUT.glob("search_spaces/**/*.toml"))
-PACKAGED = ("platform", "search_spaces", "pyproject.toml", "setup.py", "README.md")
+PACKAGED = ("platform", "search_spaces", "dashboards", "pyproject.toml", "setup.py", "README.md")
 LOOK = """
 import importlib.util, json, platform, sys
 names = ["qrlora_search", *sys.argv[1:]]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from qrlora_search.app.cli_pictures import add_commands
 from qrlora_search.app.cli_reproduce import reproduce
 from qrlora_search.app.cli_sweep import sweep_app
 from qrlora_search.app.request import SearchRequest
@@ -155,6 +156,7 @@ def evaluate(
 
 
 app.command()(reproduce)
+add_commands(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.planning import PLAN_FILE, Planned
 from qrlora_search.app.report_files import write_atomically, write_front
 from qrlora_search.app.scoring import Scorer, Weights, copy_adapter
+from qrlora_search.app.trial_files import write_spectra, write_trials
 from qrlora_search.describe.configuration import Configuration
 from qrlora_search.describe.proposals import canonical, dimensions
 from qrlora_search.describe.protocols import Engine, Parameters
@@ -69,6 +70,7 @@ class Session:
     def _open(self, resumed: bool) -> None:
         plan = self.plan.model_dump(mode="json")
         write_atomically(self.output / PLAN_FILE, self.plan.model_dump_json(indent=1).encode())
+        write_spectra(self.prepared.spectra, self.plan.space.tau.rule, self.output)
         if resumed and self.history.plan is not None:
             self._append("resumed", {"plan": plan, "at": _now()})
             return
@@ -82,9 +84,10 @@ class Session:
 
     def run(self, engine: Engine, started: float) -> int:
         """Runs the search to its end and returns the exit code."""
+        mlflow = MlflowSink(self.tracking, self.output)
         pumps = [
             Pump(self.record, lambda: ProgressSink(self.console), "progress"),
-            Pump(self.record, lambda: MlflowSink(self.tracking, self.output), "MLflow"),
+            Pump(self.record, lambda: mlflow, "MLflow"),
             Pump(self.record, self._study, "the Optuna study"),
         ]
         loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)
@@ -99,6 +102,8 @@ class Session:
         view = self._end(loop, started, spent)
         troubles = {pump.name: pump.close(self._last()) for pump in pumps[1:]}
         show_front(self.console, view, str(self.output))
+        if mlflow.link:
+            self.console.print(f"MLflow on this search, with its charts: {mlflow.link}", no_wrap=True, soft_wrap=True)
         for name, trouble in troubles.items():
             if trouble:
                 self.console.print(
@@ -180,6 +185,7 @@ class Session:
         for member in view.members:
             scores = {"selection": member.selection.model_dump(), "report": [one.model_dump() for one in member.report]}
             copy_adapter(self.weights, self.history.trials[member.trial], folder, {**facts, **scores})
+        write_trials(self.history, self.output)
         write_front(view, self.output)
 
 

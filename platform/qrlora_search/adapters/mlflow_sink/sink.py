@@ -3,52 +3,39 @@
 Runs are found again by their tags, so seeing an event twice, or starting anew, makes no second run.
 """
 
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qrlora_search.adapters.mlflow_sink import tracking
+from qrlora_search.adapters.mlflow_sink.artifacts import keep_artifact, keep_dataset, keep_files, picks_of
+from qrlora_search.adapters.mlflow_sink.children import run_name, size_metrics, trial_params
 from qrlora_search.adapters.mlflow_sink.models import keep_models
-from qrlora_search.describe.configuration import MATRICES, configuration_from_json
+from qrlora_search.adapters.mlflow_sink.shared_view import full_link, keep_view
+from qrlora_search.adapters.mlflow_sink.tracking import log_params, log_values, told_apart
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
-from qrlora_search.record.history import HEAD_ONLY
-from qrlora_search.values.errors import SinkError
-from qrlora_search.values.secrets import first_line
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.record.history import History
+from qrlora_search.record.standing import ranks_of, standing_of
+from qrlora_search.values.packing import unpack
+from qrlora_search.values.paired import Examples
 
 _SEEN = "qrlora.event"
 """Tag of the parent run: the last event of the record that is stored."""
 _REBUILDING = {"opened", "proposed"}
 """Kinds that a sink which starts anew takes again: they only find runs and fill memory."""
 _STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-
-
-@contextmanager
-def told_apart(address: str) -> Iterator[None]:
-    """Turns what MLflow raises where its store is away into a SinkError; anything else is a fault of the program."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise SinkError(first_line(error, address)) from None
-
-
-def find_experiment(client: Any, address: str, name: str) -> str:
-    """Returns the id of an experiment, which is made where it is not there."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    place = None
-    if address.startswith("sqlite:///"):
-        place = (Path(address.removeprefix("sqlite:///")).parent / "mlflow-artifacts").resolve().as_uri()
-    return str(client.create_experiment(name, artifact_location=place))
+_SHARE = 0.02
+"""Of the time between two refreshes of all ranks, so much at most goes into refreshing them."""
 
 
 class MlflowSink:
-    """A `Sink` that writes to a tracking store. output: where the front's files lie when the search closes."""
+    """A `Sink` that writes to a tracking store. output: where the front's files lie when the search closes.
+
+    link: opens MLflow on this search, its charts in place; empty before the search was opened.
+    """
 
     def __init__(self, address: str, output: Path) -> None:
         self.address, self.output = address, output
@@ -56,13 +43,19 @@ class MlflowSink:
         self.experiment = ""
         self.parent = ""
         self.search_id = ""
+        self.link = ""
         self.plan: SearchPlan | None = None
         self.seen = 0
         self.children: dict[int, str] = {}
-        self.pending: dict[int, dict[str, Any]] = {}
+        self.history, self.applied = History(), 0
+        self.examples: Examples | None = None
+        self.shown: dict[int, dict[str, str]] = {}
+        self.refresh_after = 0.0
 
     def take(self, event: Event) -> None:
         """Takes one event; kinds that MLflow does not show are passed over."""
+        if event.sequence > self.applied:
+            self._remember(event)
         handler = getattr(self, f"_on_{event.kind}", None)
         if handler is None or (event.sequence <= self.seen and event.kind not in _REBUILDING):
             return
@@ -72,26 +65,28 @@ class MlflowSink:
                 self.client.set_tag(self.parent, _SEEN, str(event.sequence))
                 self.seen = event.sequence
 
+    def _remember(self, event: Event) -> None:
+        """Adds an event to this sink's own history, once, without the per-example results."""
+        packed = {"packed": ""} if "packed" in event.data else {}
+        self.history.apply(Event(event.sequence, event.trial, event.kind, {**event.data, **packed}))
+        self.applied = event.sequence
+        if event.kind == "prepared" and "selection" in self.history.labels and self.history.plan is not None:
+            statistic = find_task(self.history.plan.task).statistic
+            self.examples = Examples(statistic, unpack(self.history.labels["selection"]))
+
     def close(self) -> None:
         """Ends the parent run where the search did not."""
         with told_apart(self.address):
             if self.parent and self.client.get_run(self.parent).info.status == "RUNNING":
                 self.client.set_terminated(self.parent, "KILLED")
 
-    def _connect(self) -> None:
-        import logging
-
-        for name in ("mlflow", "alembic", "sqlalchemy"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        from mlflow.tracking import MlflowClient
-
-        self.client = MlflowClient(self.address)
-
     def _on_opened(self, _: int | None, data: dict[str, Any]) -> None:
-        self._connect()
+        self.client = tracking.connect(self.address)
         plan = SearchPlan.model_validate(data["plan"])
         self.plan, self.search_id = plan, data["search_id"]
-        self.experiment = find_experiment(self.client, self.address, f"qr-lora {plan.task}")
+        self.experiment = tracking.find_experiment(self.client, self.address, f"qr-lora {plan.task}")
+        path = keep_view(self.client, self.experiment, self.search_id, plan)
+        self.link = full_link(self.address, path)
         found = self.client.search_runs(
             [self.experiment], f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.kind` = 'search'"
         )
@@ -99,58 +94,53 @@ class MlflowSink:
             self.parent = found[0].info.run_id
             self.seen = int(found[0].data.tags.get(_SEEN, "0"))
             return
-        name = f"{plan.task}-{plan.hash}" + (" STAND-IN" if plan.stand_in else "")
         tags = {
-            "mlflow.runName": name,
+            "mlflow.runName": f"{plan.task}-{plan.hash}" + (" STAND-IN" if plan.stand_in else ""),
+            "mlflow.note.content": _note(plan, path),
             "qrlora.search": self.search_id,
             "qrlora.kind": "search",
             "qrlora.data": plan.data.kind,
             "qrlora.model": plan.model.name,
+            "qrlora.objective": find_task(plan.task).objective,
             "qrlora.output": str(self.output),
+            "qrlora.view": self.link,
         }
-        if plan.stand_in:
-            tags["mlflow.note.content"] = "Data: generated STAND-IN, not GLUE. Scores say nothing about the real task."
         self.parent = self.client.create_run(self.experiment, tags=tags).info.run_id
-        self._log_params(self.parent, _flat(plan))
+        plain = plan.model_dump(mode="json", exclude={"tracking_uri", "address"})
+        log_params(self.client, self.parent, tracking.flat(plain))
+        keep_dataset(self.client, self.parent, plan)
 
     def _on_resumed(self, _: int | None, _data: dict[str, Any]) -> None:
         self.client.update_run(self.parent, status="RUNNING")
 
+    def _on_prepared(self, _: int | None, _data: dict[str, Any]) -> None:
+        keep_artifact(self.client, self.parent, self.output / "spectra.json")
+
     def _on_scored(self, trial: int | None, data: dict[str, Any]) -> None:
         split = data["split"]
-        prefix = "control" if trial is None else split
         run = self.parent if trial is None else self._child(trial)
-        label = f"{prefix}.{split}" if trial is None else prefix
-        self._log_metrics(run, {f"{label}.{name}": value for name, value in data["metrics"].items()}, step=0)
+        label = f"control.{split}" if trial is None else split
+        values = {f"{label}.{name}": value for name, value in data["metrics"].items()}
+        if split == "selection":
+            values |= self._error(f"{label}.error", data)
+        log_values(self.client, run, values, step=0)
 
-    def _on_proposed(self, trial: int | None, data: dict[str, Any]) -> None:
-        configuration = configuration_from_json(dict(data["configuration"]))
-        params = {name: value for name, value in data["proposal"].items() if name != "matrices"}
-        layers = sorted({one.layer for one in configuration.ranks})
-        params |= {
-            "parameters": configuration.parameters,
-            "learning_rate": configuration.learning_rate,
-            "head": configuration.head,
-            "lowest_layer": layers[0] if layers else -1,
-            "layer_count": len(layers),
-            "adapted_layers": ",".join(map(str, layers)),
-            "matrices": "".join(kind for kind in MATRICES if any(one.matrix == kind for one in configuration.ranks)),
-        }
-        params |= {f"adapts_{kind}": int(kind in str(params["matrices"])) for kind in MATRICES}
-        if trial is not None:
-            self.pending[trial] = params
+    def _error(self, name: str, data: dict[str, Any]) -> dict[str, float]:
+        """Returns the standard error of a score over the selection examples, under a name."""
+        if self.examples is None or not data.get("packed"):
+            return {}
+        return {name: self.examples.error(self.examples.results(unpack(data["packed"])))}
 
     def _on_started(self, trial: int | None, _: dict[str, Any]) -> None:
         if trial is None:
             return
-        params = self.pending.pop(trial, {})
         earlier = self._find_child(trial)
         if earlier is not None:  # taken up again after an interruption: it is trained from its beginning
             self.client.delete_run(earlier)
             self.children.pop(trial, None)
-        run = self._child(trial)
-        self._log_params(run, params)
-        self._log_metrics(run, {"parameters": float(params.get("parameters", 0))}, step=0)
+        run, one = self._child(trial), self.history.trials[trial]
+        log_params(self.client, run, trial_params(one))
+        log_values(self.client, run, size_metrics(one), 0, {"qrlora.state": "running"})
 
     def _find_child(self, trial: int) -> str | None:
         condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.trial` = '{trial}'"
@@ -162,9 +152,8 @@ class MlflowSink:
             return self.children[trial]
         run = self._find_child(trial)
         if run is None:
-            stand_in = " STAND-IN" if self.plan is not None and self.plan.stand_in else ""
             tags = {
-                "mlflow.runName": ("head-only control" if trial == HEAD_ONLY else f"trial-{trial:05d}") + stand_in,
+                "mlflow.runName": run_name(trial, self.plan is not None and self.plan.stand_in),
                 "mlflow.parentRunId": self.parent,
                 "qrlora.search": self.search_id,
                 "qrlora.kind": "trial",
@@ -178,64 +167,79 @@ class MlflowSink:
         if trial is None:
             return
         values = {"score": data["score"], "held_out_loss": data["loss"], "seconds": data["seconds"], **data["metrics"]}
-        self._log_metrics(self._child(trial), values, step=int(data["epoch"]))
+        values |= self._error("score_error", data)
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        log_values(self.client, self._child(trial), finite, step=int(data["epoch"]))
+
+    def _on_decision(self, trial: int | None, _: dict[str, Any]) -> None:
+        if trial is None:
+            return
+        lines = [f"{line.epoch}: {line.decision}" for line in self.history.trials[trial].reports if line.decision]
+        self.client.set_tag(self._child(trial), "qrlora.decisions", "\n".join(lines)[-tracking.MOST_TAG :])
 
     def _on_ended(self, trial: int | None, data: dict[str, Any]) -> None:
         if trial is None:
             return
-        run = self._child(trial)
-        self.client.set_tag(run, "qrlora.state", data["state"])
-        self.client.set_tag(run, "qrlora.reason", str(data["reason"])[:4000])
-        self.client.set_terminated(run, _STATUS[data["state"]])
+        run, state, reason = self._child(trial), str(data["state"]), str(data["reason"])
+        tags = {"qrlora.state": state, "qrlora.reason": reason, "mlflow.note.content": f"{state}: {reason}"}
+        log_values(self.client, run, {}, 0, tags)
+        self.client.set_terminated(run, _STATUS[state])
+        self._stand()
+        if time.monotonic() >= self.refresh_after:
+            self._refresh()
+
+    def _stand(self) -> None:
+        """Logs where the search stands, stepped by the trials that have ended."""
+        if (None, "selection") not in self.history.scored:
+            return
+        standing, ended = standing_of(self.history), self.history.ended
+        values = {
+            "hypervolume": standing.hypervolume,
+            "front_size": float(len(standing.members)),
+            "best_score": standing.best,
+            "spent_seconds": standing.spent_s,
+            "saved_epochs": float(standing.saved_epochs),
+        }
+        values |= {f"trials_{state}": float(count) for state, count in ended.items()}
+        log_values(self.client, self.parent, values, step=sum(ended.values()))
+
+    def _refresh(self) -> None:
+        """Brings the tags `pareto.rank` and `pareto.on_front` of Finished trials up to date; only changes are sent."""
+        if (None, "selection") not in self.history.scored:
+            return
+        began = time.monotonic()
+        members = standing_of(self.history).members
+        for trial, rank in ranks_of(self.history).items():
+            tags = {"pareto.rank": str(rank), "pareto.on_front": str(trial in members).lower()}
+            if self.shown.get(trial) != tags:
+                log_values(self.client, self._child(trial), {}, 0, tags)
+                self.shown[trial] = tags
+        now = time.monotonic()
+        self.refresh_after = now + (now - began) / _SHARE
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
-        self._log_metrics(self.parent, values, step=int(data["trials"]))
-        for run in self._all_children():
-            on_front = int(run.data.tags["qrlora.trial"]) in data["members"]
-            self.client.set_tag(run.info.run_id, "qrlora.on_front", str(on_front).lower())
+        log_values(self.client, self.parent, values, step=int(data["trials"]))
+        self._refresh()
+        self._end_children({int(one) for one in data["members"]})
+        keep_files(self.client, self.parent, self.output)
+        keep_models(self.client, self.parent, {one: self._child(one) for one in data["members"]}, self.output)
+        log_values(self.client, self.parent, {}, 0, {**picks_of(self.output), "qrlora.outcome": data["outcome"]})
+        self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
+
+    def _end_children(self, members: set[int]) -> None:
+        """Says of every trial whether it is on the front, and ends the ones that did not end."""
+        condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.kind` = 'trial'"
+        for run in tracking.all_runs(self.client, [self.experiment], condition):
+            on_front = str(int(run.data.tags["qrlora.trial"]) in members).lower()
+            if run.data.tags.get("pareto.on_front") != on_front:
+                self.client.set_tag(run.info.run_id, "pareto.on_front", on_front)
             if run.info.status == "RUNNING":
                 self.client.set_tag(run.info.run_id, "qrlora.state", "unfinished")
                 self.client.set_terminated(run.info.run_id, "KILLED")
-        keep_models(self.client, self.parent, {one: self._child(one) for one in data["members"]}, self.output)
-        for name in ("front.json", "front.csv", "front.html", "front.png"):
-            if (self.output / name).is_file():
-                self.client.log_artifact(self.parent, str(self.output / name))
-        self.client.set_tag(self.parent, "qrlora.outcome", data["outcome"])
-        self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
-
-    def _all_children(self) -> Iterator[Any]:
-        condition, token = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.kind` = 'trial'", None
-        while True:
-            page = self.client.search_runs([self.experiment], condition, max_results=500, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _log_params(self, run: str, params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        items = [Param(name, str(value)[:6000]) for name, value in params.items()]
-        for start in range(0, len(items), 100):
-            self.client.log_batch(run, params=items[start : start + 100])
-
-    def _log_metrics(self, run: str, values: dict[str, float], step: int) -> None:
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self.client.log_batch(run, metrics=[Metric(name, float(value), now, step) for name, value in values.items()])
 
 
-def _flat(plan: SearchPlan) -> dict[str, object]:
-    result: dict[str, object] = {}
-
-    def walk(path: str, value: object) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{path}.{key}" if path else key, inner)
-        else:
-            result[path] = value
-
-    walk("", plan.model_dump(mode="json", exclude={"tracking_uri", "address"}))
-    return result
+def _note(plan: SearchPlan, path: str) -> str:
+    """Returns the description of a parent run, which MLflow shows as Markdown."""
+    lines = ["Data: generated STAND-IN, not GLUE. Scores say nothing about the real task."] if plan.stand_in else []
+    return "\n\n".join([*lines, f"[Score against parameters, and parallel coordinates, of its trials]({path})"])

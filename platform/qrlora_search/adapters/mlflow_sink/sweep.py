@@ -1,9 +1,8 @@
 """A sweep's report as one MLflow run, found again by its tag, so that reporting twice makes no second run."""
 
-import logging
 from pathlib import Path
 
-from qrlora_search.adapters.mlflow_sink.sink import find_experiment, told_apart
+from qrlora_search.adapters.mlflow_sink.tracking import connect, find_experiment, told_apart
 
 EXPERIMENT = "qr-lora sweeps"
 
@@ -12,12 +11,8 @@ def log_sweep(
     address: str, sweep: tuple[str, str], metrics: dict[str, float], tags: dict[str, str], files: list[Path]
 ) -> None:
     """Writes metrics, tags and files of a sweep's run. sweep: its name and slot. Raises SinkError."""
-    for name in ("mlflow", "alembic", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    from mlflow.tracking import MlflowClient
-
     with told_apart(address):
-        client = MlflowClient(address)
+        client = connect(address)
         experiment = find_experiment(client, address, EXPERIMENT)
         mark = "/".join(sweep)
         found = client.search_runs([experiment], f"tags.`qrlora.sweep` = '{mark}'")

@@ -1,0 +1,264 @@
+"""The Pareto explorer: a Streamlit page over MLflow and front views. Start it with `python -m platform.explorer`."""
+
+import os
+from typing import Any
+
+import streamlit as st
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+import exploring_data as data
+import exploring_figures as figures
+from exploring_data import Loaded, Search, Trial
+
+ADDRESS = os.environ.get("QRLORA_TRACKING", "sqlite:///runs/mlflow.db")
+REFRESH_S = 4.0
+STATES = tuple(figures.SYMBOLS)
+
+
+@st.cache_resource
+def store() -> Any:
+    """Returns the MLflow client."""
+    return data.client(ADDRESS)
+
+
+@st.cache_data(ttl=REFRESH_S, show_spinner=False)
+def found_tasks() -> dict[str, str]:
+    """Returns tasks by experiment."""
+    return data.tasks(store())
+
+
+@st.cache_data(ttl=REFRESH_S, show_spinner=False)
+def found_searches(experiment: str, task: str) -> list[Search]:
+    """Returns the searches of a task."""
+    return data.searches(store(), experiment, task)
+
+
+@st.cache_data(ttl=REFRESH_S, show_spinner=False)
+def loaded_search(search: Search) -> Loaded:
+    """Returns a search with its trials."""
+    return data.load(store(), search)
+
+
+@st.cache_data(ttl=600, show_spinner=False)
+def spectra_of(run: str) -> dict[str, Any]:
+    """Returns the spectra of a search."""
+    return data.json_file(store(), run, "spectra.json")
+
+
+def main() -> None:
+    """Draws the page; a tracking store that does not answer becomes a message with the remedy."""
+    st.set_page_config(page_title="QR-LoRA Pareto explorer", layout="wide")
+    st.title("QR-LoRA Pareto explorer")
+    try:
+        with st.spinner("reading MLflow"):
+            tasks = found_tasks()
+        if not tasks:
+            st.info("No search has run yet. Start one with `make search`; it shows up here while it runs.")
+            return
+        chosen = choose(tasks)
+        if chosen:
+            every = REFRESH_S if any(one.live for one in chosen) else None
+            st.fragment(page, run_every=every)(chosen[0].experiment, chosen[0].task, [one.run for one in chosen])
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        failed(error)
+
+
+def failed(error: Exception) -> None:
+    """Says that the tracking store could not be read."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    st.error(
+        f"MLflow cannot be read: {first}\n\nStart the tracking server again, or start the explorer with "
+        "`--tracking-uri` of the store that the searches write to; then reload this page."
+    )
+
+
+def choose(tasks: dict[str, str]) -> list[Search]:
+    """Returns the searches picked in the side bar."""
+    with st.sidebar:
+        experiment = st.selectbox("Task", list(tasks), format_func=lambda one: tasks[one])
+        known = found_searches(experiment, tasks[experiment])
+        names = {f"{one.name}{' (running)' if one.live else ''} {one.search_id[:6]}": one for one in known}
+        picked = st.multiselect("Searches", list(names), default=list(names)[:1])
+        if not known:
+            st.info("This task has no search.")
+        elif not picked:
+            st.info("Pick a search.")
+    return [names[one] for one in picked]
+
+
+def page(experiment: str, task: str, runs: list[str]) -> None:
+    """Draws what was picked, read anew each time."""
+    try:
+        with st.spinner("reading trials"):
+            known = {one.run: one for one in found_searches(experiment, task)}
+            loaded = [loaded_search(known[run]) for run in runs if run in known]
+        if any(one.search.stand_in for one in loaded):
+            st.warning("STAND-IN data: generated, not GLUE. The scores say nothing about the real task.")
+        trials = [trial for one in loaded for trial in one.trials]
+        if not trials:
+            st.info("No trial has started yet: the warm-up is being made.")
+            return
+        show_front(loaded, filtered(trials))
+        show_trial(loaded, trials)
+        for one in loaded:
+            show_search(one)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        failed(error)
+
+
+def filtered(trials: list[Trial]) -> list[Trial]:
+    """Returns the trials that the filters leave."""
+    columns = st.columns(4)
+    states = sorted({one.state for one in trials})
+    methods = sorted({one.method for one in trials})
+    kinds = sorted({one.params.get("matrices", "") for one in trials})
+    kept_states = columns[0].multiselect("Status", states, default=states)
+    kept_methods = columns[1].multiselect("Method", methods, default=methods)
+    kept_kinds = columns[2].multiselect("Matrices", kinds, placeholder="all")
+    most = columns[3].number_input("At most so many parameters", min_value=0, value=0, help="0: no limit")
+    return [
+        one
+        for one in trials
+        if one.state in kept_states
+        and one.method in kept_methods
+        and (not kept_kinds or one.params.get("matrices", "") in kept_kinds)
+        and (not most or one.parameters <= most)
+    ]
+
+
+def show_front(loaded: list[Loaded], shown: list[Trial]) -> None:
+    """Draws the front and takes clicks: the trial of a clicked point becomes the one in detail."""
+    figure = figures.front_figure(loaded, shown)
+    st.plotly_chart(figure, key="front", on_select=lambda: take_click(loaded), selection_mode="points", width="stretch")
+    st.caption(f"{len(shown)} trials shown. Click a point, or pick a trial below, for its story.")
+
+
+def take_click(loaded: list[Loaded]) -> None:
+    """Notes which trial was clicked."""
+    points = st.session_state.get("front", {}).get("selection", {}).get("points", [])
+    for point in points:
+        clicked = point.get("customdata")
+        if clicked:
+            st.session_state["trial"] = label(str(clicked[0]), int(clicked[1]))
+
+
+def label(search: str, number: int) -> str:
+    """Returns what a trial is called in the list."""
+    return f"{search} trial {number}"
+
+
+def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
+    """Draws one trial: configuration, curve, decisions, spectra, and the command that exports it."""
+    named = {label(one.search, one.number): one for one in trials}
+    if st.session_state.get("trial") not in named:
+        st.session_state["trial"] = next((name for name, one in named.items() if one.on_front), next(iter(named)))
+    st.subheader("One trial")
+    trial = named[st.selectbox("Trial", list(named), key="trial")]
+    search = next(one.search for one in loaded if one.search.name == trial.search)
+    left, right = st.columns(2)
+    with left:
+        st.markdown(
+            f"**{trial.words}**, {trial.parameters:,} adapter parameters, **{trial.state}**"
+            + (f", Pareto rank {trial.rank}" if trial.rank else "")
+            + (", on the front" if trial.on_front else "")
+        )
+        st.markdown(trial.reason or "It has not ended.")
+        if trial.state == "finished":
+            st.code(data.export_command(search, trial.number), language="bash")
+        st.link_button("This trial in MLflow", data.run_link(ADDRESS, search.experiment, trial.run))
+        st.markdown("What the stopping rule said, by epoch")
+        st.code(trial.decisions or "nothing yet", language=None, wrap_lines=True)
+        hidden = {"ranks", "words"}
+        st.dataframe(
+            {"setting": [name for name in sorted(trial.params) if name not in hidden],
+             "value": [trial.params[name] for name in sorted(trial.params) if name not in hidden]},
+            hide_index=True, height=240,
+        )  # fmt: skip
+    with right:
+        score, loss = (data.curve(store(), trial.run, name) for name in ("score", "held_out_loss"))
+        st.plotly_chart(figures.curve_figure(trial, score, loss), key="curve", width="stretch")
+        spectra = spectra_of(search.run)
+        cuts = data.cuts(trial, spectra)
+        if cuts:
+            rule = spectra.get("rule", "energy")
+            st.plotly_chart(figures.spectra_figure(cuts, trial.tau, rule), key="spectra", width="stretch")
+        else:
+            st.caption("No rank spectra: this trial adapts no matrix, or its search kept none.")
+
+
+def show_search(one: Loaded) -> None:
+    """Draws what a search has come to: picks, importance, the bill, and its links."""
+    search = one.search
+    st.subheader(f"{search.name}: {'running' if search.live else search.status.lower()}")
+    numbers = ("hypervolume", "front_size", "best_score", "trials_finished", "trials_stopped", "trials_failed")
+    for column, name in zip(st.columns(len(numbers)), numbers, strict=True):
+        value = search.metrics.get(name)
+        column.metric(name.replace("_", " "), "-" if value is None else f"{value:.4g}")
+    links = [f"[its run in MLflow]({data.run_link(ADDRESS, search.experiment, search.run)})"]
+    links += [f"[its trials in MLflow's charts]({search.link})"] if search.link else []
+    st.markdown(" · ".join(links))
+    if not ADDRESS.startswith("http"):
+        st.caption("The links need `make ui`, which serves MLflow at 127.0.0.1:5000.")
+    if search.live:
+        st.plotly_chart(
+            figures.live_figure(data.curve(store(), search.run, "hypervolume")), key=f"live {search.run}",
+            width="stretch",
+        )  # fmt: skip
+    picks, importance, bill = st.tabs(["Picks", "Importance", "The bill"])
+    with picks:
+        show_picks(one)
+    with importance:
+        show_importance(one)
+    with bill:
+        show_bill(one)
+
+
+def show_picks(one: Loaded) -> None:
+    """Lists the members that one would take."""
+    picks = one.view.get("picks")
+    if picks:
+        st.dataframe(
+            {"pick": [pick["name"] for pick in picks], "trial": [pick["trial"] for pick in picks],
+             "parameters": [pick["parameters"] for pick in picks], "why": [pick["words"] for pick in picks]},
+            hide_index=True,
+        )  # fmt: skip
+    elif one.search.picks:
+        for name, words in one.search.picks.items():
+            st.markdown(f"**{name}**: {words}")
+    else:
+        st.caption("No picks: the front is the control alone, or the search has not ended.")
+
+
+def show_importance(one: Loaded) -> None:
+    """Draws which settings matter, where the front view says so."""
+    found = one.view.get("importance") or []
+    for place, importance in enumerate(found):
+        if importance["settings"]:
+            key = f"importance {place} {one.search.run}"
+            st.plotly_chart(figures.importance_figure(importance), key=key, width="stretch")
+        st.caption(importance["words"])
+    if not found:
+        st.caption("This front view holds no importance: the search has not ended, or its version has none.")
+
+
+def show_bill(one: Loaded) -> None:
+    """Lists what was spent and saved."""
+    bill = one.view.get("bill")
+    if bill:
+        lines = bill["lines"]
+        st.dataframe(
+            {"": [line["kind"] for line in lines], "for": [line["name"] for line in lines],
+             "epochs": [line["epochs"] for line in lines],
+             bill["unit"]: [round(line["seconds"], 1) for line in lines],
+             "how known": ["estimated" if line["estimated"] else "measured" for line in lines]},
+            hide_index=True,
+        )  # fmt: skip
+        return
+    spent, saved = one.search.metrics.get("spent_seconds"), one.search.metrics.get("saved_epochs")
+    st.markdown(f"Spent in trials: {'-' if spent is None else f'{spent:,.1f} s'}")
+    st.markdown(f"Epochs saved by stopping: {'-' if saved is None else f'{saved:,.0f}'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What the explorer shows, read from MLflow and from front views (front.json) alone, as plain data."""
+
+import json
+import math
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOCAL_UI = "http://127.0.0.1:5000"
+"""Where `make ui` serves a local tracking database."""
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search's parent run. metrics and params: MLflow's. picks: by name, in words."""
+
+    run: str
+    experiment: str
+    name: str
+    search_id: str
+    task: str
+    status: str
+    output: str
+    link: str
+    objective: str
+    metrics: dict[str, float]
+    params: dict[str, str]
+    picks: dict[str, str]
+
+    @property
+    def live(self) -> bool:
+        """Returns whether it runs."""
+        return self.status == "RUNNING"
+
+    @property
+    def stand_in(self) -> bool:
+        """Returns whether its data are generated."""
+        return self.params.get("data.kind") == "stand-in"
+
+    @property
+    def control(self) -> float | None:
+        """Returns the warm-up control's objective on the selection split."""
+        names = sorted(name for name in self.metrics if name.startswith("control.selection."))
+        wanted = [f"control.selection.{self.objective}", *names]
+        return next((self.metrics[name] for name in wanted if name in self.metrics), None)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial's run: its size, newest score and standard error over n examples, and what was decided about it."""
+
+    run: str
+    search: str
+    number: int
+    parameters: int
+    score: float | None
+    error: float | None
+    state: str
+    on_front: bool
+    rank: str
+    reason: str
+    decisions: str
+    params: dict[str, str]
+
+    @property
+    def method(self) -> str:
+        """Returns the method, e.g. `qr-lora`."""
+        return self.params.get("method", "qr-lora")
+
+    @property
+    def words(self) -> str:
+        """Returns what it adapts, in words."""
+        return self.params.get("words", self.params.get("matrices", ""))
+
+    @property
+    def tau(self) -> float | None:
+        """Returns its tau, or None where its method has none."""
+        return _number(self.params.get("tau"))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a front with its 95 % band; trial may be derived, with `kept` coefficients."""
+
+    trial: int
+    parameters: int
+    score: float
+    low: float
+    high: float
+    words: str
+    report: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Everything of one search that the page shows. view: its front.json, or {} before it has ended."""
+
+    search: Search
+    trials: list[Trial]
+    view: dict[str, Any]
+    members: list[Member] = field(default_factory=list)
+
+
+def client(address: str) -> Any:
+    """Returns an MLflow client for a tracking address."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(address)
+
+
+def tasks(store: Any) -> dict[str, str]:
+    """Returns the experiments of searches: task by experiment id."""
+    found = store.search_experiments(filter_string="name LIKE 'qr-lora %'")
+    names = {str(one.experiment_id): str(one.name).removeprefix("qr-lora ") for one in found}
+    return {key: name for key, name in names.items() if name != "compare"}
+
+
+def searches(store: Any, experiment: str, task: str) -> list[Search]:
+    """Returns the searches of a task, the newest first."""
+    runs = _runs(store, experiment, "tags.`qrlora.kind` = 'search'")
+    return [_search(one, experiment, task) for one in runs]
+
+
+def _search(run: Any, experiment: str, task: str) -> Search:
+    tags = run.data.tags
+    return Search(
+        run=run.info.run_id, experiment=experiment, name=run.info.run_name, search_id=tags["qrlora.search"], task=task,
+        status=run.info.status, output=tags.get("qrlora.output", ""), link=tags.get("qrlora.view", ""),
+        objective=tags.get("qrlora.objective", "score"),
+        metrics=dict(run.data.metrics), params=dict(run.data.params),
+        picks={name.removeprefix("pick."): text for name, text in tags.items() if name.startswith("pick.")},
+    )  # fmt: skip
+
+
+def load(store: Any, search: Search) -> Loaded:
+    """Returns a search with its trials and, where it has ended, its front view."""
+    condition = f"tags.`qrlora.search` = '{search.search_id}' AND tags.`qrlora.kind` = 'trial'"
+    trials = [_trial(run, search) for run in _runs(store, search.experiment, condition)]
+    trials = sorted((one for one in trials if one.number >= 0), key=lambda one: one.number)
+    view = {} if search.live else json_file(store, search.run, "front.json")
+    return Loaded(search, trials, view, front_of(view, trials))
+
+
+def _trial(run: Any, search: Search) -> Trial:
+    tags, metrics = run.data.tags, run.data.metrics
+    return Trial(
+        run=run.info.run_id, search=search.name, number=int(tags["qrlora.trial"]),
+        parameters=int(metrics.get("parameters", 0)), score=metrics.get("score"), error=metrics.get("score_error"),
+        state=tags.get("qrlora.state", "running"), on_front=tags.get("pareto.on_front") == "true",
+        rank=tags.get("pareto.rank", ""), reason=tags.get("qrlora.reason", ""),
+        decisions=tags.get("qrlora.decisions", ""), params=dict(run.data.params),
+    )  # fmt: skip
+
+
+def front_of(view: dict[str, Any], trials: list[Trial]) -> list[Member]:
+    """Returns the front, smallest first: of the front view, or while a search runs of the trials' tags, with a band of
+    1.96 standard errors.
+    """
+    if view:
+        return [
+            Member(
+                one["trial"], one["parameters"], one["selection"]["score"], one["selection"]["low"],
+                one["selection"]["high"], one["words"] + (f", {one['kept']} kept" if one.get("kept") else ""),
+                "; ".join(f"{r['split']} {r['score']:.3f} [{r['low']:.3f}, {r['high']:.3f}], n = {r['n']}"
+                          for r in one["report"]),
+            )
+            for one in sorted(view["members"], key=lambda one: one["parameters"])
+        ]  # fmt: skip
+    found = [one for one in trials if one.on_front and one.score is not None]
+    members = []
+    for one in sorted(found, key=lambda one: one.parameters):
+        score, half = one.score or 0.0, 1.96 * (one.error or 0.0)
+        members.append(Member(one.number, one.parameters, score, score - half, score + half, one.words, ""))
+    return members
+
+
+def json_file(store: Any, run: str, name: str) -> dict[str, Any]:
+    """Returns a JSON file of a run, or {} where it has none."""
+    if not any(one.path == name for one in store.list_artifacts(run)):
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(store.download_artifacts(run, name, folder))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def curve(store: Any, run: str, metric: str) -> tuple[list[int], list[float]]:
+    """Returns a metric's epochs and values."""
+    history = sorted(store.get_metric_history(run, metric), key=lambda one: one.step)
+    return [one.step for one in history], [one.value for one in history]
+
+
+def cuts(trial: Trial, spectra: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns, for every matrix that a trial adapts, its cumulative share of energy by rank, and the rank that was cut.
+
+    share[r - 1] = sum_{i<=r} R_ii^2 / sum_i R_ii^2. Empty without spectra or ranks.
+    """
+    ranks = {(layer, kind): rank for layer, kind, rank in json.loads(trial.params.get("ranks", "[]"))}
+    result = []
+    for one in spectra.get("matrices", []):
+        place = (one["layer"], one["matrix"])
+        if place in ranks:
+            squares = [value * value for value in one["diagonal"]]
+            total, reached, share = sum(squares) or 1.0, 0.0, []
+            for value in squares:
+                reached += value
+                share.append(reached / total)
+            name = f"W{one['matrix']} of layer {one['layer']}"
+            result.append({"name": name, "share": share, "diagonal": one["diagonal"], "rank": ranks[place]})
+    return result
+
+
+def export_command(search: Search, number: int) -> str:
+    """Returns the command that exports a trial."""
+    return f"python -m platform.export {search.output or 'OUTPUT'} --trial {number} --as lora --to adapter-{number}"
+
+
+def run_link(address: str, experiment: str, run: str) -> str:
+    """Returns the address of a run in MLflow's pages."""
+    base = address.rstrip("/") if address.startswith(("http://", "https://")) else LOCAL_UI
+    return f"{base}/#/experiments/{experiment}/runs/{run}"
+
+
+def _runs(store: Any, experiment: str, condition: str) -> list[Any]:
+    runs, token = [], None
+    while True:
+        page = store.search_runs([experiment], condition, max_results=PAGE, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value

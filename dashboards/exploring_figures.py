@@ -1,0 +1,163 @@
+"""The explorer's figures, from plain data. Colours are Okabe and Ito's; markers and dashes say the same in black."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from exploring_data import Loaded, Trial
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SYMBOLS = {
+    "finished": "circle-open", "stopped": "x-thin-open", "failed": "cross-thin-open", "running": "circle-dot",
+    "unfinished": "hourglass-open", "derived": "star-open",
+}  # fmt: skip
+METHODS = ("qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora", "full")
+FRONT_SYMBOLS = ("diamond", "square", "triangle-up", "circle", "triangle-down", "cross")
+DASHES = ("solid", "dash", "dashdot", "dot")
+CONTROL_X = 1.0
+TICKS = {1.0: "0 //", 10.0: "10", 100.0: "100", 1e3: "1,000", 1e4: "10,000", 1e5: "100,000", 1e6: "1,000,000"}
+
+
+def colour_of(method: str) -> str:
+    """Returns a method's colour."""
+    return COLOURS[METHODS.index(method) % len(COLOURS) if method in METHODS else -1]
+
+
+def front_figure(loaded: list[Loaded], shown: list[Trial]) -> go.Figure:
+    """Returns score against parameters: every shown trial by state and method, and each search's front with its band.
+
+    customdata of a point: [the search's name, the trial's number].
+    """
+    figure = go.Figure()
+    for state, symbol in SYMBOLS.items():
+        for method in METHODS:
+            group = [one for one in shown if one.state == state and one.method == method and one.score is not None]
+            if group:
+                figure.add_scatter(
+                    x=[max(CONTROL_X, one.parameters) for one in group], y=[one.score for one in group],
+                    mode="markers", name=f"{state}, {method} ({len(group)})",
+                    text=[f"{one.search} trial {one.number}: {one.words}" for one in group],
+                    customdata=[[one.search, one.number] for one in group],
+                    marker={"symbol": symbol, "size": 9, "color": colour_of(method),
+                            "line": {"width": 1.6, "color": colour_of(method)}},
+                )  # fmt: skip
+    for place, one in enumerate(loaded):
+        _add_front(figure, one, place)
+    _label(figure, loaded)
+    return figure
+
+
+def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
+    control, members = one.search.control, one.members
+    if control is not None:
+        figure.add_scatter(
+            x=[CONTROL_X], y=[control], mode="markers", name=f"{one.search.name}: control {control:.3f}",
+            marker={"symbol": FRONT_SYMBOLS[place % 6], "size": 11, "color": "#000000"},
+            text=["control: the warmed-up model, 0 adapter parameters"],
+        )  # fmt: skip
+    if not members:
+        return
+    figure.add_scatter(
+        x=[member.parameters for member in members], y=[member.score for member in members], mode="lines+markers",
+        name=f"{one.search.name}: front ({len(members)})",
+        line={"shape": "hv", "color": "#000000", "dash": DASHES[place % 4], "width": 1.5},
+        marker={"symbol": FRONT_SYMBOLS[place % 6], "size": 10, "color": "#000000"},
+        text=[f"trial {member.trial}: {member.words}; {member.report}" for member in members],
+        customdata=[[one.search.name, member.trial] for member in members],
+        error_y={
+            "type": "data", "symmetric": False, "thickness": 1,
+            "array": [member.high - member.score for member in members],
+            "arrayminus": [member.score - member.low for member in members],
+        },
+    )  # fmt: skip
+
+
+def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
+    objectives = sorted({one.search.objective for one in loaded})
+    rows = sorted({one.search.params.get("counts.selection", "?") for one in loaded})
+    marks = " (STAND-IN data, not GLUE)" if any(one.search.stand_in for one in loaded) else ""
+    figure.update_xaxes(
+        type="log", title="adapter parameters (log scale)", tickvals=list(TICKS), ticktext=list(TICKS.values())
+    )
+    figure.update_yaxes(title=f"{' / '.join(objectives)} on the selection split, n = {' / '.join(rows)}")
+    figure.update_layout(
+        template="simple_white", height=540, clickmode="event+select", margin={"t": 40, "b": 40},
+        title=f"Score against parameters{marks}; bars: 95 % over examples", legend={"y": -0.2, "orientation": "h"},
+    )  # fmt: skip
+
+
+def curve_figure(trial: Trial, score: tuple[list[int], list[float]], loss: tuple[list[int], list[float]]) -> go.Figure:
+    """Returns a trial's score and held-out loss by epoch."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=score[0], y=score[1], mode="lines+markers", name="score", line={"color": COLOURS[0]},
+        error_y={"type": "constant", "value": 1.96 * trial.error, "thickness": 1} if trial.error else None,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=loss[0], y=loss[1], mode="lines+markers", name="held-out loss (right)", yaxis="y2",
+        line={"color": COLOURS[1], "dash": "dash"}, marker={"symbol": "square-open"},
+    )  # fmt: skip
+    figure.update_layout(
+        template="simple_white", height=300, margin={"t": 30, "b": 40}, title=f"Trial {trial.number} by epoch",
+        xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": "score on the selection split"},
+        yaxis2={"title": "held-out loss", "overlaying": "y", "side": "right"}, legend={"y": -0.3, "orientation": "h"},
+    )  # fmt: skip
+    return figure
+
+
+def spectra_figure(cuts: list[dict[str, Any]], tau: float | None, rule: str) -> go.Figure:
+    """Returns, by matrix, the share of energy by rank (energy rule) or |R_ii| / |R_11| (threshold rule), with tau's
+    level and a mark at the rank that each matrix was cut at.
+    """
+    figure = go.Figure()
+    for place, one in enumerate(cuts):
+        values = one["share"] if rule == "energy" else one["diagonal"]
+        colour, rank = COLOURS[place % len(COLOURS)], one["rank"]
+        figure.add_scatter(
+            x=list(range(1, len(values) + 1)), y=values, mode="lines", name=f"{one['name']}: r = {rank}",
+            line={"color": colour, "dash": DASHES[place // len(COLOURS) % 4]}, legendgroup=one["name"],
+        )  # fmt: skip
+        figure.add_scatter(
+            x=[rank], y=[values[min(rank, len(values)) - 1]], mode="markers", showlegend=False,
+            legendgroup=one["name"], marker={"symbol": FRONT_SYMBOLS[place % 6], "size": 11, "color": colour},
+            text=[f"{one['name']}: cut at rank {rank}"],
+        )  # fmt: skip
+    if tau is not None:
+        figure.add_hline(y=tau, line={"dash": "dot", "color": "#000000"}, annotation_text=f"tau = {tau:.3g}")
+    label = "share of energy, sum of R_ii^2" if rule == "energy" else "|R_ii| / |R_11|"
+    figure.update_layout(
+        template="simple_white", height=360, margin={"t": 30, "b": 40}, xaxis={"title": "rank r"},
+        yaxis={"title": label}, title=f"Rank spectra and tau's cut ({rule} rule)",
+    )  # fmt: skip
+    return figure
+
+
+def live_figure(score: tuple[list[int], list[float]]) -> go.Figure:
+    """Returns the hypervolume by trials ended."""
+    figure = go.Figure()
+    figure.add_scatter(x=score[0], y=score[1], mode="lines+markers", line={"color": COLOURS[0], "shape": "hv"})
+    figure.update_layout(
+        template="simple_white", height=240, margin={"t": 30, "b": 40}, xaxis={"title": "trials ended"},
+        yaxis={"title": "hypervolume"}, title="Hypervolume on the selection split, while it runs",
+    )  # fmt: skip
+    return figure
+
+
+def importance_figure(importance: dict[str, Any]) -> go.Figure:
+    """Returns the shares of settings with their bootstrap intervals."""
+    lines = importance["settings"][::-1]
+    figure = go.Figure()
+    figure.add_bar(
+        x=[one["share"] for one in lines], y=[one["setting"] for one in lines], orientation="h",
+        marker={"color": COLOURS[0]},
+        error_x={
+            "type": "data", "symmetric": False, "array": [one["high"] - one["share"] for one in lines],
+            "arrayminus": [one["share"] - one["low"] for one in lines],
+        },
+    )  # fmt: skip
+    figure.update_layout(
+        template="simple_white", height=120 + 28 * len(lines), margin={"t": 30, "b": 40},
+        xaxis={"title": "share of importance (95 % over trials)"},
+        title=f"{importance['question']}, n = {importance['n']} Finished trials",
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,60 @@
+"""What a parent run keeps beside its numbers: the front's files, the members' adapters, the data's name, the picks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qrlora_search.describe.plan import SearchPlan
+
+FILES = ("front.json", "front.csv", "front.html", "front.png", "trials.json", "spectra.json")
+
+
+def keep_artifact(client: Any, run: str, path: Path) -> None:
+    """Logs a file, where there is one."""
+    if path.is_file():
+        client.log_artifact(run, str(path))
+
+
+def keep_files(client: Any, run: str, output: Path) -> None:
+    """Logs the files of a front and, in the folder `front`, the adapters of its members."""
+    for name in FILES:
+        keep_artifact(client, run, output / name)
+    if (output / "front").is_dir():
+        client.log_artifacts(run, str(output / "front"), "front")
+
+
+def keep_dataset(client: Any, run: str, plan: SearchPlan) -> None:
+    """Logs the data as an MLflow dataset: name, digest, kind of source and counts; no rows and no path."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    kind = plan.data.kind
+    dataset = Dataset(
+        name=f"{plan.task} STAND-IN" if plan.stand_in else plan.task,
+        digest=(plan.data.fingerprint or "unknown")[:36],
+        source_type=kind,
+        source=json.dumps({"kind": kind, "name": plan.data.name if kind != "folder" else "a folder"}),
+        profile=json.dumps(plan.counts.model_dump(mode="json")),
+    )
+    client.log_inputs(run, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "search")])])
+
+
+def picks_of(output: Path) -> dict[str, str]:
+    """Returns the picks of a front as tags, `pick.<name>`: the trial, its size and score, in words.
+
+    They are read from front.json as it is: `picks` where its version has them, the best member always.
+    """
+    path = output / "front.json"
+    if not path.is_file():
+        return {}
+    view: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    members = view["members"]
+    tags = {}
+    if members:
+        best = max(members, key=lambda one: one["selection"]["score"])
+        tags["pick.best"] = (
+            f"trial {best['trial']}: {best['words']}, {best['parameters']} parameters, "
+            f"{best['selection']['score']:.4f} on the selection split"
+        )
+    picks = view.get("picks") or {}
+    pairs = picks.items() if isinstance(picks, dict) else ((one.get("name", "pick"), one) for one in picks)
+    return tags | {f"pick.{name}": one if isinstance(one, str) else json.dumps(one) for name, one in pairs}

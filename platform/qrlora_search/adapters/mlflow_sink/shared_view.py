@@ -1,0 +1,86 @@
+"""A link that opens MLflow on one search's trials, with its charts in place.
+
+MLflow's pages keep a shared view as an experiment's tag `mlflow.sharedViewState.<key>` and read it back for
+`?viewStateShareKey=<key>`. The form is that of MLflow 3.17's pages and no public interface, so a test in a browser
+holds it.
+"""
+
+import json
+from typing import Any
+
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.values.secrets import shown_address
+
+TAG = "mlflow.sharedViewState."
+_UI = "http://127.0.0.1:5000"
+"""Where `make ui` serves a local database."""
+
+
+def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
+    """Returns the state of MLflow's page of runs: one search's trials, scatter charts and parallel coordinates."""
+    front, shape = _section("front"), _section("settings")
+    charts = [
+        _scatter("score-log-parameters", "log10_parameters", front, "score against log10(1 + adapter parameters)"),
+        _scatter("score-parameters", "parameters", front, "score against adapter parameters"),
+        _parallel(shape, plan),
+        _contour(shape),
+    ]
+    return {
+        "searchFilter": f"tags.`qrlora.search` = '{search_id}' AND tags.`qrlora.kind` = 'trial'",
+        "orderByKey": "metrics.`score`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": charts,
+        "compareRunSections": [front, shape],
+        "isAccordionReordered": True,
+        "selectedColumns": [
+            *("metrics.`score`", "metrics.`parameters`", "params.`tau`", "params.`matrices`", "params.`learning_rate`"),
+            *("tags.`qrlora.state`", "tags.`pareto.on_front`", "tags.`pareto.rank`", "tags.`qrlora.reason`"),
+        ],
+    }
+
+
+def _section(name: str) -> dict[str, Any]:
+    names = {"front": "Score against parameters", "settings": "Settings"}
+    return {"uuid": f"qrlora-{name}", "name": names[name], "display": True, "isReordered": True}
+
+
+def _card(kind: str, name: str, section: dict[str, Any], title: str) -> dict[str, Any]:
+    card = {"type": kind, "uuid": f"qrlora-{name}", "metricSectionId": section["uuid"], "displayName": title}
+    return {**card, "runsCountToCompare": 500, "deleted": False, "isGenerated": False}
+
+
+def _axis(key: str, kind: str = "METRIC") -> dict[str, str]:
+    return {"key": key, "type": kind}
+
+
+def _scatter(name: str, x: str, section: dict[str, Any], title: str) -> dict[str, Any]:
+    return _card("SCATTER", name, section, title) | {"xaxis": _axis(x), "yaxis": _axis("score")}
+
+
+def _parallel(section: dict[str, Any], plan: SearchPlan) -> dict[str, Any]:
+    tau = ["tau"] if set(plan.space.methods.of) - {"full"} else []
+    chosen = {"selectedParams": [*tau, "learning_rate", "layer_count", "lowest_layer", "matrix_count"]}
+    title = "settings of each trial"
+    return _card("PARALLEL", "parallel", section, title) | chosen | {
+        "selectedMetrics": ["log10_parameters", "score"], "showAllRuns": True,
+    }  # fmt: skip
+
+
+def _contour(section: dict[str, Any]) -> dict[str, Any]:
+    axes = {"xaxis": _axis("tau", "PARAM"), "yaxis": _axis("learning_rate", "PARAM"), "zaxis": _axis("score")}
+    return _card("CONTOUR", "contour", section, "score by tau and learning rate") | axes
+
+
+def keep_view(client: Any, experiment: str, search_id: str, plan: SearchPlan) -> str:
+    """Keeps a search's view as a tag of its experiment and returns the path that opens it, from `#` on."""
+    client.set_experiment_tag(experiment, f"{TAG}{search_id}", json.dumps(view_state(search_id, plan)))
+    return f"#/experiments/{experiment}/runs?viewStateShareKey={search_id}&compareRunsMode=CHART"
+
+
+def full_link(address: str, path: str) -> str:
+    """Returns the whole link, without a password: on the tracking server, or on `make ui` for a local database."""
+    base = shown_address(address).rstrip("/") if address.startswith(("http://", "https://")) else _UI
+    return f"{base}/{path}"

@@ -1,0 +1,107 @@
+"""Several searches side by side, as plain data: what the console, the picture, the page and MLflow all show."""
+
+from typing import Literal
+
+from qrlora_search.describe.plan import Frozen
+
+
+class FrontPoint(Frozen):
+    """A Finished trial on a search's front: its score on the selection split with its 95 % interval over examples."""
+
+    trial: int
+    words: str
+    parameters: int
+    score: float
+    low: float
+    high: float
+
+
+class SearchLine(Frozen):
+    """One search. hypervolume: above the group's reference, with its interval over examples. finished: trials."""
+
+    name: str
+    search_id: str
+    model: str
+    seed: int
+    finished: int
+    control: float
+    front: list[FrontPoint]
+    hypervolume: float
+    low: float
+    high: float
+
+
+class OnlyPoint(Frozen):
+    """A front point of one search that nothing of the other reaches at its size or below it.
+
+    against: the other's best there, in words. difference: paired, on the same examples, with its 95 % interval.
+    """
+
+    of: str
+    trial: int
+    parameters: int
+    words: str
+    score: float
+    against: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Returns whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+class PairLine(Frozen):
+    """Two searches: hypervolume of the first minus the second, and what only one of them reaches.
+
+    difference is None where areas have no common reference, for the reason given.
+    """
+
+    first: str
+    second: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    reason: str
+    only: list[OnlyPoint]
+
+
+class Group(Frozen):
+    """Searches scored on the same examples. reference: the lowest control among them, and P by model."""
+
+    task: str
+    title: str
+    stand_in: bool
+    objective: str
+    n: int
+    reference: float
+    reference_parameters: list[int]
+    searches: list[SearchLine]
+    pairs: list[PairLine]
+
+
+class SettingLine(Frozen):
+    """One setting over tasks: the share of the best front's area that its trials alone reach, by task.
+
+    counts: Finished trials with it, by task. worst: the lowest share, None where a task has under MIN_TRIALS of them.
+    """
+
+    kind: Literal["matrices", "layers", "tau"]
+    value: str
+    shares: dict[str, float | None]
+    lows: dict[str, float | None]
+    highs: dict[str, float | None]
+    counts: dict[str, int]
+    worst: float | None
+
+
+class Comparison(Frozen):
+    """The whole comparison. not_compared: what cannot be set side by side, and why."""
+
+    version: Literal[1] = 1
+    groups: list[Group]
+    settings: list[SettingLine]
+    not_compared: list[str]
+    notes: list[str]

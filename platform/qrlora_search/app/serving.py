@@ -1,0 +1,74 @@
+"""Pages that other programs serve on the loopback address, until they are ended: the explorer and optuna-dashboard."""
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
+from qrlora_search.record.events import record_url
+from qrlora_search.record.storage import has_record
+from qrlora_search.values.errors import UserError
+
+_STREAMLIT = (
+    "--server.address=127.0.0.1", "--server.headless=true", "--browser.gatherUsageStats=false",
+    "--server.fileWatcherType=none", "--client.toolbarMode=minimal",
+)  # fmt: skip
+
+
+def explorer_script() -> Path:
+    """Returns the explorer's script: in the checkout's dashboards/, or inside an installed package."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "dashboards", package.parents[1] / "dashboards"):
+        if (folder / "explorer.py").is_file():
+            return folder / "explorer.py"
+    raise UserError("the explorer's files are not installed; install the project again")
+
+
+def serve_explorer(port: int, tracking_uri: str | None) -> int:
+    """Serves the explorer and returns the exit code. Without any search yet it says so on its page."""
+    address = tracking_uri or local_tracking(Path("runs"))
+    check_tracking(address)
+    _check_port(port)
+    _check_installed("streamlit")
+    command = [sys.executable, "-m", "streamlit", "run", str(explorer_script()), f"--server.port={port}", *_STREAMLIT]
+    return _serve(command, {"QRLORA_TRACKING": address}, f"explorer at http://127.0.0.1:{port}")
+
+
+def serve_study(output: Path, port: int) -> int:
+    """Serves optuna-dashboard on a search's study and returns the exit code."""
+    if not has_record(output):
+        raise UserError(f"OUTPUT {str(output)!r} is no search's output: it has no record; name a folder of runs/")
+    _check_port(port)
+    _check_installed("optuna_dashboard")
+    program = Path(sys.executable).parent / "optuna-dashboard"
+    command = [str(program), record_url(output), "--host", "127.0.0.1", "--port", str(port)]
+    return _serve(command, {}, f"optuna-dashboard at http://127.0.0.1:{port}")
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"--port {port} cannot be used: {reason}; choose another with --port") from None
+
+
+def _check_installed(module: str) -> None:
+    if find_spec(module) is None:
+        name = module.replace("_", "-")
+        raise UserError(f"{name} is not installed for {sys.executable}; install it with `pip install {name}`")
+
+
+def _serve(command: list[str], environment: dict[str, str], words: str) -> int:
+    sys.stdout.write(f"{words} (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false", **environment}
+    try:
+        return subprocess.run(command, check=False, env={**os.environ, **settings}).returncode
+    except KeyboardInterrupt:
+        return 0

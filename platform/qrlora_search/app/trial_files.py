@@ -1,0 +1,122 @@
+"""trials.json and spectra.json, beside front.json: what a page or a comparison needs to know of every trial.
+
+trials.json: curves, decisions and, for Finished trials, the packed predictions on the selection split, from which
+paired intervals are made again. spectra.json: |R_ii| of every matrix that tau cuts, scaled to its first value.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrlora_search.app.report_files import write_atomically
+from qrlora_search.describe.plan import Frozen, SearchPlan
+from qrlora_search.describe.proposals import Spectra
+from qrlora_search.record.history import HEAD_ONLY, History, ReportLine, TrialHistory
+from qrlora_search.values.states import TrialState
+
+TRIALS_FILE, SPECTRA_FILE = "trials.json", "spectra.json"
+
+
+class EpochView(Frozen):
+    """One epoch: score and held-out loss (None where it is not finite) on the selection split, what the rule said."""
+
+    epoch: int
+    score: float
+    loss: float | None
+    seconds: float
+    decision: str
+
+
+class TrialView(Frozen):
+    """One trial. ranks: [layer, matrix, rank]. packed: predictions on the selection split of a Finished one."""
+
+    trial: int
+    state: str
+    reason: str
+    words: str
+    method: str
+    parameters: int
+    ranks: list[tuple[int, str, int]]
+    learning_rate: float
+    proposal: dict[str, str | int | float]
+    curve: list[EpochView]
+    packed: str
+
+
+class TrialsView(Frozen):
+    """All trials of a search, with the labels of the selection split and the predictions of the controls there."""
+
+    version: Literal[1] = 1
+    search_id: str
+    plan: SearchPlan
+    labels: str
+    controls: dict[str, str]
+    trials: list[TrialView]
+
+
+def build_trials_view(history: History) -> TrialsView:
+    """Returns the view of a search whose data are prepared."""
+    kinds: dict[int | None, str] = {None: "warm-up", HEAD_ONLY: "head-only"}
+    return TrialsView(
+        search_id=history.search_id,
+        plan=_plan(history),
+        labels=history.labels["selection"],
+        controls={
+            kinds[number]: one.packed
+            for (number, split), one in history.scored.items()
+            if split == "selection" and number in kinds
+        },
+        trials=[_trial(one) for one in history.searched],
+    )
+
+
+def _plan(history: History) -> SearchPlan:
+    if history.plan is None:
+        raise ValueError("a view of trials needs the search's plan")
+    return history.plan
+
+
+def _trial(one: TrialHistory) -> TrialView:
+    what = one.configuration
+    finished = one.state is TrialState.FINISHED
+    return TrialView(
+        trial=one.number,
+        state=str(one.state) if one.state is not None else "unfinished",
+        reason=one.reason,
+        words=what.words,
+        method=what.method,
+        parameters=what.parameters,
+        ranks=[(rank.layer, rank.matrix, rank.rank) for rank in what.ranks],
+        learning_rate=what.learning_rate,
+        proposal=dict(one.proposal),
+        curve=[_epoch(line) for line in one.reports],
+        packed=one.reports[-1].packed if finished else "",
+    )
+
+
+def _epoch(line: ReportLine) -> EpochView:
+    loss = line.loss if np.isfinite(line.loss) else None
+    return EpochView(epoch=line.epoch, score=line.score, loss=loss, seconds=line.seconds, decision=line.decision)
+
+
+def write_trials(history: History, folder: Path) -> None:
+    """Writes trials.json of a search into its output folder."""
+    write_atomically(folder / TRIALS_FILE, build_trials_view(history).model_dump_json().encode())
+
+
+def write_spectra(spectra: Spectra, rule: str, folder: Path) -> None:
+    """Writes spectra.json: the rule that turns tau into a rank, and |R_ii| / |R_11| of each matrix, 4 digits each."""
+    matrices = [
+        {"layer": layer, "matrix": matrix, "diagonal": _scaled(diagonal_D)}
+        for (layer, matrix), diagonal_D in sorted(spectra.items())
+    ]
+    content = {"version": 1, "rule": rule, "matrices": matrices}
+    write_atomically(folder / SPECTRA_FILE, json.dumps(content, separators=(",", ":")).encode())
+
+
+def _scaled(diagonal_D: NDArray[np.floating]) -> list[float]:
+    first = float(diagonal_D[0]) or 1.0
+    return [float(f"{float(value) / first:.4g}") for value in diagonal_D]

@@ -1,0 +1,59 @@
+"""Where a search stands: its front, ranks and hypervolume, and what it has spent, from its history alone."""
+
+from dataclasses import dataclass
+
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.fronts import front, hypervolume, pareto_ranks
+from qrlora_search.values.states import TrialState
+
+
+@dataclass(frozen=True)
+class Standing:
+    """members: trials on the front. best: the highest score of a member, else the better control's.
+
+    epochs, spent_s: of all trials so far. saved_epochs: planned for Stopped trials and not run.
+    """
+
+    hypervolume: float
+    members: tuple[int, ...]
+    best: float
+    epochs: int
+    spent_s: float
+    saved_epochs: int
+
+
+def control_score(history: History) -> float:
+    """Returns the better control's score on the selection split."""
+    if history.plan is None:
+        raise ValueError("a control needs the search's plan")
+    score = history.scored[None, "selection"].metrics[find_task(history.plan.task).objective]
+    head_only = history.trials.get(HEAD_ONLY)
+    if head_only is not None and head_only.state is TrialState.FINISHED:
+        return max(score, head_only.reports[-1].score)
+    return score
+
+
+def standing_of(history: History) -> Standing:
+    """Returns where a search stands; the control must be scored. Hypervolume is on the selection split."""
+    if history.plan is None:
+        raise ValueError("a standing needs the search's plan")
+    finished, control = history.finished(), control_score(history)
+    members, searched = front(finished, control), history.searched
+    return Standing(
+        hypervolume=hypervolume(members, control, history.plan.encoder.parameters),
+        members=tuple(one.trial for one in members),
+        best=members[-1].score if members else control,
+        epochs=sum(len(one.reports) for one in searched),
+        spent_s=sum(line.seconds for one in searched for line in one.reports),
+        saved_epochs=sum(
+            one.configuration.epochs - len(one.reports) for one in searched if one.state is TrialState.STOPPED
+        ),
+    )
+
+
+def ranks_of(history: History) -> dict[int, int]:
+    """Returns the non-dominated rank of every Finished trial, 0 for the best; the control is not ranked."""
+    finished = history.finished()
+    found = pareto_ranks([one.score for one in finished], [one.parameters for one in finished])
+    return {one.trial: int(rank) for one, rank in zip(finished, found, strict=True)}
