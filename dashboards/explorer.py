@@ -3,12 +3,13 @@
 import os
 from typing import Any
 
-import exploring_data as data
-import exploring_figures as figures
 import streamlit as st
-from exploring_data import Loaded, Search, Trial
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
+
+import exploring_data as data
+import exploring_figures as figures
+from exploring_data import Loaded, Search, Trial
 
 ADDRESS = os.environ.get("QRLORA_TRACKING", "sqlite:///runs/mlflow.db")
 REFRESH_S = 4.0

@@ -3,6 +3,7 @@
 from typing import Any
 
 import plotly.graph_objects as go
+
 from exploring_data import Loaded, Trial
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -11,6 +11,7 @@ from qrlora_search.app.output import check_places, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
+from qrlora_search.app.serving import check_port
 from qrlora_search.app.session import Session
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
@@ -36,7 +37,9 @@ def search(request: SearchRequest) -> int:
         _show_cost(console, planned)
         return 0
     check_places(planned)
-    return _run(planned, console, resumed=state == "unfinished")
+    if request.metrics_port is not None:
+        check_port("--metrics-port", request.metrics_port)
+    return _run(planned, console, state == "unfinished", request.metrics_port)
 
 
 def _show_cost(console: Console, planned: Planned) -> None:
@@ -54,7 +57,7 @@ def _show_cost(console: Console, planned: Planned) -> None:
     console.print("dry run: nothing was started or written")
 
 
-def _run(planned: Planned, console: Console, resumed: bool) -> int:
+def _run(planned: Planned, console: Console, resumed: bool, metrics_port: int | None) -> int:
     from qrlora_search.adapters.ray_engine.cluster import check_nodes, ray_running, set_environment
 
     set_environment(planned.plan.address)
@@ -79,7 +82,7 @@ def _run(planned: Planned, console: Console, resumed: bool) -> int:
         materials, room = prepared.materials.for_workers(), plan.space.states
         engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
         session = Session(planned, prepared, console, resumed)
-        return session.run(engine, started)
+        return session.run(engine, started, metrics_port)
 
 
 def _tell(console: Console, started: float, words: str) -> None:
