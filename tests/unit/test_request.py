@@ -13,7 +13,7 @@ from qrlora_search.describe.space import load_space
 from qrlora_search.values.errors import UserError
 
 OPTIONS = """task budget model data space seed output resume max-params time-limit address concurrency gpus-per-trial
-    tracking-uri train-limit warm-start dry-run""".split()
+    tracking-uri train-limit warm-start metrics-port dry-run""".split()
 
 
 @pytest.mark.parametrize(

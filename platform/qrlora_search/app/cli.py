@@ -56,12 +56,13 @@ def search(
     warm_start: Annotated[
         str | None, typer.Option(help="output of an earlier search, whose front is tried first")
     ] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="serve metrics for Prometheus on this port")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show plan and expected cost, and stop")] = False,
 ) -> int:
     """Find the front of score against trained parameters for one task."""
     request = SearchRequest(
         task, budget, model, data, space, seed, output, resume, max_params, time_limit, address, concurrency,
-        gpus_per_trial, tracking_uri, train_limit, dry_run, warm_start,
+        gpus_per_trial, tracking_uri, train_limit, dry_run, warm_start, metrics_port,
     )  # fmt: skip
     from qrlora_search.app.run_search import search as run
 

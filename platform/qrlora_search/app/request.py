@@ -32,6 +32,7 @@ class SearchRequest:
     train_limit: int | None = None
     dry_run: bool = False
     warm_start: str | None = None
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from qrlora_search.app.output import check_places, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
+from qrlora_search.app.serving import check_port
 from qrlora_search.app.session import Session
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
@@ -36,7 +37,9 @@ def search(request: SearchRequest) -> int:
         _show_cost(console, planned)
         return 0
     check_places(planned)
-    return _run(planned, console, resumed=state == "unfinished")
+    if request.metrics_port is not None:
+        check_port("--metrics-port", request.metrics_port)
+    return _run(planned, console, state == "unfinished", request.metrics_port)
 
 
 def _show_cost(console: Console, planned: Planned) -> None:
@@ -54,17 +57,20 @@ def _show_cost(console: Console, planned: Planned) -> None:
     console.print("dry run: nothing was started or written")
 
 
-def _run(planned: Planned, console: Console, resumed: bool) -> int:
+def _run(planned: Planned, console: Console, resumed: bool, metrics_port: int | None) -> int:
     from qrlora_search.adapters.ray_engine.cluster import ray_running
 
     plan, local, cpus = planned.plan, planned.plan.address is None, cpus_here()
     console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
     with ray_running(plan.address, max(cpus, plan.space.warm_up.workers, plan.concurrency)):
-        return run_on_ray(planned, console, resumed)
+        return run_on_ray(planned, console, resumed, metrics_port)
 
 
-def run_on_ray(planned: Planned, console: Console, resumed: bool) -> int:
-    """Runs a planned search on the Ray that this process is connected to, and returns its exit code."""
+def run_on_ray(planned: Planned, console: Console, resumed: bool, metrics_port: int | None = None) -> int:
+    """Runs a planned search on the Ray that this process is connected to, and returns its exit code.
+
+    metrics_port: serve metrics for Prometheus there.
+    """
     from qrlora_search.adapters.ray_engine.cluster import check_nodes
     from qrlora_search.adapters.ray_engine.engine import RayEngine
     from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
@@ -85,7 +91,7 @@ def run_on_ray(planned: Planned, console: Console, resumed: bool) -> int:
     materials, room = prepared.materials.for_workers(), plan.space.states
     engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
     session = Session(planned, prepared, console, resumed)
-    return session.run(engine, started)
+    return session.run(engine, started, metrics_port)
 
 
 def _tell(console: Console, started: float, words: str) -> None:

@@ -31,7 +31,7 @@ def serve_explorer(port: int, tracking_uri: str | None) -> int:
     """Serves the explorer and returns the exit code. Without any search yet it says so on its page."""
     address = tracking_uri or local_tracking(Path("runs"))
     check_tracking(address)
-    _check_port(port)
+    check_port("--port", port)
     _check_installed("streamlit")
     command = [sys.executable, "-m", "streamlit", "run", str(explorer_script()), f"--server.port={port}", *_STREAMLIT]
     return _serve(command, {"QRLORA_TRACKING": address}, f"explorer at http://127.0.0.1:{port}")
@@ -41,21 +41,22 @@ def serve_study(output: Path, port: int) -> int:
     """Serves optuna-dashboard on a search's study and returns the exit code."""
     if not has_record(output):
         raise UserError(f"OUTPUT {str(output)!r} is no search's output: it has no record; name a folder of runs/")
-    _check_port(port)
+    check_port("--port", port)
     _check_installed("optuna_dashboard")
     program = Path(sys.executable).parent / "optuna-dashboard"
     command = [str(program), record_url(output), "--host", "127.0.0.1", "--port", str(port)]
     return _serve(command, {}, f"optuna-dashboard at http://127.0.0.1:{port}")
 
 
-def _check_port(port: int) -> None:
+def check_port(option: str, port: int) -> None:
+    """Raises UserError where a port of the loopback address cannot be used; option: what the user gave it with."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"--port {port} cannot be used: {reason}; choose another with --port") from None
+            raise UserError(f"{option} {port} cannot be used: {reason}; choose another with {option}") from None
 
 
 def _check_installed(module: str) -> None:

@@ -82,13 +82,14 @@ class Session:
         self._append("prepared", {"made": list(self.prepared.made), "labels": labels})
         self._append("scored", self.scorer.score(None, "selection"))
 
-    def run(self, engine: Engine, started: float) -> int:
-        """Runs the search to its end and returns the exit code."""
+    def run(self, engine: Engine, started: float, metrics_port: int | None = None) -> int:
+        """Runs the search to its end and returns the exit code. metrics_port: serve metrics for Prometheus there."""
         mlflow = MlflowSink(self.tracking, self.output)
         pumps = [
             Pump(self.record, lambda: ProgressSink(self.console), "progress"),
             Pump(self.record, lambda: mlflow, "MLflow"),
             Pump(self.record, self._study, "the Optuna study"),
+            *self._metrics(metrics_port),
         ]
         loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)
         if self.plan.time_limit_s is not None:
@@ -114,6 +115,15 @@ class Session:
         self.record.close()
         self.lock.release()
         return EXIT_CODES.get(view.outcome, 0)
+
+    def _metrics(self, port: int | None) -> list[Pump]:
+        if port is None:
+            return []
+        from qrlora_search.adapters.prometheus_sink.sink import MetricsSink
+
+        sink = MetricsSink(port)
+        self.console.print(f"metrics at http://127.0.0.1:{port}/metrics")
+        return [Pump(self.record, lambda: sink, "the metrics")]
 
     def _last(self) -> int:
         events = self.record.all()

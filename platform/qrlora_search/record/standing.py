@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from qrlora_search.describe.tasks import find_task
-from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.fronts import front, hypervolume, pareto_ranks
 from qrlora_search.values.states import TrialState
 
@@ -12,7 +12,8 @@ from qrlora_search.values.states import TrialState
 class Standing:
     """members: trials on the front. best: the highest score of a member, else the better control's.
 
-    epochs, spent_s: of all trials so far. saved_epochs: planned for Stopped trials and not run.
+    epochs, spent_s: of all trials so far. saved_epochs: planned for Stopped trials and not run; saved_s: the same in
+    seconds, at the mean of each trial's own epochs.
     """
 
     hypervolume: float
@@ -21,6 +22,7 @@ class Standing:
     epochs: int
     spent_s: float
     saved_epochs: int
+    saved_s: float
 
 
 def control_score(history: History) -> float:
@@ -40,16 +42,20 @@ def standing_of(history: History) -> Standing:
         raise ValueError("a standing needs the search's plan")
     finished, control = history.finished(), control_score(history)
     members, searched = front(finished, control), history.searched
+    stopped = [one for one in searched if one.state is TrialState.STOPPED and one.reports]
     return Standing(
         hypervolume=hypervolume(members, control, history.plan.encoder.parameters),
         members=tuple(one.trial for one in members),
         best=members[-1].score if members else control,
         epochs=sum(len(one.reports) for one in searched),
         spent_s=sum(line.seconds for one in searched for line in one.reports),
-        saved_epochs=sum(
-            one.configuration.epochs - len(one.reports) for one in searched if one.state is TrialState.STOPPED
-        ),
+        saved_epochs=sum(map(_left, stopped)),
+        saved_s=sum(_left(one) * sum(line.seconds for line in one.reports) / len(one.reports) for one in stopped),
     )
+
+
+def _left(one: TrialHistory) -> int:
+    return one.configuration.epochs - len(one.reports)
 
 
 def ranks_of(history: History) -> dict[int, int]:

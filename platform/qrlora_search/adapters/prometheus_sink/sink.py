@@ -1,0 +1,78 @@
+"""Metrics of a running search for Prometheus, served on the loopback address. Off unless a port is asked for.
+
+It reads the record in order, from its beginning, so counters go on where an interrupted search is taken up again.
+"""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from qrlora_search.describe.protocols import Event
+from qrlora_search.record.history import History
+from qrlora_search.record.standing import standing_of
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.states import TrialState
+
+HOST = "127.0.0.1"
+
+
+class MetricsSink:
+    """A `Sink` that serves metrics at http://127.0.0.1:PORT/metrics until it is closed. Raises UserError where the port
+    cannot be used.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.history, self.applied = History(), 0
+        self.registry = CollectorRegistry()
+        self.trials = self._gauge("trials", "Trials by state; `running` are started and not ended", ["state"])
+        self.epochs = Counter("qrlora_epochs", "Epochs trained and scored", registry=self.registry)
+        self.failures = Counter("qrlora_failures", "Trials that failed", registry=self.registry)
+        self.hypervolume = self._gauge("hypervolume", "Area of the raw front, selection split, above the control")
+        self.front_size = self._gauge("front_size", "Trials on the raw front")
+        self.best = self._gauge("best_score", "Highest score on the selection split, the control's without a front")
+        self.spent = self._gauge("spent_seconds", "Seconds of all epochs of trials")
+        self.saved = self._gauge("saved_seconds", "Seconds of epochs that stopping spared, at each trial's own speed")
+        self.budget = self._gauge("budget", "Configurations to start")
+        try:
+            self.server, self.thread = start_http_server(port, addr=HOST, registry=self.registry)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"--metrics-port {port} cannot be used: {reason}; choose another") from None
+
+    def _gauge(self, name: str, words: str, labels: list[str] | None = None) -> Gauge:
+        return Gauge(f"qrlora_{name}", words, labels or [], registry=self.registry)
+
+    def take(self, event: Event) -> None:
+        """Takes one event, once."""
+        if event.sequence <= self.applied:
+            return
+        packed: dict[str, Any] = {"packed": ""} if "packed" in event.data else {}
+        self.history.apply(Event(event.sequence, event.trial, event.kind, {**event.data, **packed}))
+        self.applied = event.sequence
+        if event.kind == "report":
+            self.epochs.inc()
+        if event.kind == "ended" and event.data["state"] == TrialState.FAILED:
+            self.failures.inc()
+        if event.kind in {"opened", "resumed"} and self.history.plan is not None:
+            self.budget.set(self.history.plan.budget)
+        if event.kind in {"opened", "scored", "started", "ended"}:
+            self._stand()
+
+    def _stand(self) -> None:
+        for state, count in self.history.ended.items():
+            self.trials.labels(str(state)).set(count)
+        self.trials.labels("running").set(self.history.started - sum(self.history.ended.values()))
+        if (None, "selection") not in self.history.scored:
+            return
+        standing = standing_of(self.history)
+        self.hypervolume.set(standing.hypervolume)
+        self.front_size.set(len(standing.members))
+        self.best.set(standing.best)
+        self.spent.set(standing.spent_s)
+        self.saved.set(standing.saved_s)
+
+    def close(self) -> None:
+        """Gives the port back."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join(5)

@@ -1,0 +1,160 @@
+"""Comparisons: areas against the closed form, intervals, what only one search reaches, and what is not compared."""
+
+import numpy as np
+import pytest
+
+from qrlora_search.app.compare_console import pair_lines, show_comparison
+from qrlora_search.app.compare_drawing import comparison_html, comparison_png, curves_of
+from qrlora_search.app.compare_fronts import Compared, compare_group
+from qrlora_search.app.compare_loading import Loader
+from qrlora_search.app.compare_settings import MIN_TRIALS
+from qrlora_search.app.comparing import compare_searches
+from qrlora_search.app.console import make_console
+from qrlora_search.app.trial_files import EpochView, TrialsView, TrialView
+from qrlora_search.values.comparing import areas, example_weights
+from qrlora_search.values.errors import UserError
+from qrlora_search.values.fronts import hypervolume
+from qrlora_search.values.packing import pack
+from qrlora_search.values.states import FinishedTrial
+from scripted import plan
+
+N = 400
+LABELS = np.random.default_rng(0).integers(0, 2, N)
+
+
+def guesses(share: float, seed: int = 0) -> str:
+    """Return predictions that are right on a share of the examples, chosen by a seed."""
+    wrong = np.random.default_rng(seed).permutation(N) >= round(share * N)
+    return pack(np.where(wrong, 1 - LABELS, LABELS))
+
+
+def searched(name, scores, control=0.6, **changes: object) -> Compared:
+    """Return a search whose trials are (parameters, share right, matrices)."""
+    the_plan = plan(5).model_copy(update=changes)
+    trials = [
+        TrialView(
+            trial=number, state="finished", reason="all 1 epochs", words=f"{kinds} in layer 3", method="qr-lora",
+            parameters=size, ranks=[(3, kind, size) for kind in kinds], learning_rate=0.01, proposal={"tau": 0.5},
+            curve=[EpochView(epoch=1, score=share, loss=0.4, seconds=1.0, decision="")], packed=guesses(share, number),
+        )
+        for number, (size, share, kinds) in enumerate(scores)
+    ]  # fmt: skip
+    view = TrialsView(
+        search_id=name * 4, plan=the_plan, labels=pack(LABELS), controls={"warm-up": guesses(control, 99)},
+        trials=trials,
+    )  # fmt: skip
+    return Compared(name, view)
+
+
+LOW = [(4, 0.62, "q"), (20, 0.65, "q"), (60, 0.64, "v"), (80, 0.66, "q")]
+HIGH = [(10, 0.80, "v"), (40, 0.90, "v"), (90, 0.85, "q"), (50, 0.91, "v")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_areas_equal_the_hypervolume_of_the_front(seed):
+    random = np.random.default_rng(seed)
+    scores, sizes = random.uniform(0, 1, 12), random.integers(1, 30_000, 12)
+    trials = [FinishedTrial(at, float(s), int(p)) for at, (s, p) in enumerate(zip(scores, sizes, strict=True))]
+    found = areas(scores[None], [int(size) for size in sizes], np.array([0.3]), 10_000)
+    assert found[0] == pytest.approx(hypervolume(trials, 0.3, 10_000))
+
+
+def test_weights_draw_n_examples():
+    weights = example_weights(50, resamples=7)
+    assert weights.shape == (7, 50)
+    assert (weights.sum(axis=1) == 50).all()
+
+
+def test_the_better_search_has_more_area_and_reaches_what_the_other_does_not():
+    group = compare_group([searched("high", HIGH), searched("low", LOW, control=0.58)])
+    assert group.reference == pytest.approx(0.58)  # one for all: the lowest control
+    (pair,) = group.pairs
+    by_name = {line.name: line for line in group.searches}
+    assert pair.difference == pytest.approx(by_name["high"].hypervolume - by_name["low"].hypervolume)
+    assert 0 < pair.low < pair.difference < pair.high
+    for line, trials in ((by_name["high"], HIGH), (by_name["low"], LOW)):
+        finished = [FinishedTrial(at, share, size) for at, (size, share, _) in enumerate(trials)]
+        assert line.hypervolume == pytest.approx(hypervolume(finished, 0.58, 10_000))
+        assert line.low < line.hypervolume < line.high
+    only = {(one.of, one.parameters): one for one in pair.only}
+    assert set(only) == {("high", 10), ("high", 40), ("high", 50), ("low", 4)}
+    assert only["low", 4].against == "its control (warm-up)"
+    assert only["high", 40].against == "trial 1, 20 parameters"
+    assert only["high", 40].difference == pytest.approx(0.25)
+    assert only["high", 40].told_apart
+    assert not only["low", 4].told_apart
+
+
+def test_the_interval_of_a_search_against_itself_is_zero():
+    (pair,) = compare_group([searched("a", HIGH), searched("b", HIGH)]).pairs
+    assert (pair.difference, pair.low, pair.high, pair.only) == (0, 0, 0, [])
+    assert "neither reaches" in pair_lines(pair)[1]
+
+
+def test_models_of_other_sizes_have_no_common_area():
+    other = plan(5).encoder.model_copy(update={"parameters": 20_000})
+    (pair,) = compare_group([searched("a", HIGH), searched("b", LOW, encoder=other)]).pairs
+    assert pair.difference is None
+    assert "P = 10,000 and 20,000" in pair.reason
+    assert pair.only
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"task": "rte"}, "other tasks (sst2, rte)"),
+        ({"train_limit": 100}, "other selection splits (--train-limit none, 100)"),
+        ({"data": plan(5).data.model_copy(update={"fingerprint": "f"})}, "other data"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(changes, why):
+    comparison = compare_searches([searched("a", HIGH), searched("b", LOW, **changes)])
+    assert len(comparison.groups) == 2
+    assert not any(group.pairs for group in comparison.groups)
+    (line,) = comparison.not_compared
+    assert why in line
+
+
+def test_a_setting_is_as_good_as_in_its_worst_task():
+    other = [(10, 0.80, "q"), (40, 0.90, "q"), (90, 0.85, "v"), (50, 0.70, "v"), (60, 0.7, "v")]
+    comparison = compare_searches([searched("a", HIGH), searched("b", other, task="rte")])
+    lines = {(line.kind, line.value): line for line in comparison.settings}
+    v = lines["matrices", "v"]
+    assert v.counts == {"sst2": 3, "rte": 3}
+    assert v.shares["sst2"] == pytest.approx(1.0)
+    assert v.worst == pytest.approx(v.shares["rte"])
+    assert v.shares["rte"] < 1
+    assert v.lows["sst2"] <= v.shares["sst2"]
+    q = lines["matrices", "q"]
+    assert q.counts["sst2"] < MIN_TRIALS
+    assert (q.shares["sst2"], q.worst) == (None, None)
+
+
+def test_every_drawing_is_made(capsys):
+    source = plan(5).data.model_copy(update={"kind": "stand-in"})
+    comparison = compare_searches([searched("a", HIGH, data=source), searched("b", LOW, data=source)])
+    assert comparison_png(comparison).startswith(b"\x89PNG")
+    page = comparison_html(comparison)
+    assert "<script src=" not in page
+    assert "STAND-IN" in page
+    first = curves_of(comparison.groups[0])[0]
+    assert first.x == [1.0, 10.0, 40.0, 50.0]
+    assert all(low <= y <= high for low, y, high in zip(first.low, first.y, first.high, strict=True))
+    show_comparison(make_console(), comparison)
+    said = capsys.readouterr().out
+    assert "STAND-IN" in said
+    assert "only a reaches 0.900 within 40 parameters" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("nowhere", "is no folder, no MLflow run id and no task"),
+        ("cola", "no search has run there"),
+        (".", "record.db"),
+    ],
+)
+def test_a_name_that_stands_for_no_search_is_refused(name, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=why):
+        Loader(f"sqlite:///{tmp_path}/mlflow.db").load([name])
