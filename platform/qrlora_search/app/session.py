@@ -85,7 +85,7 @@ class Session:
             Pump(self.record, lambda: MlflowSink(self.plan.tracking_uri, self.output), "MLflow"),
             Pump(self.record, self._study, "the Optuna study"),
         ]
-        loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)
+        loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights)
         if self.plan.time_limit_s is not None:
             loop.set_deadline(time.monotonic, started + self.plan.time_limit_s)
         spent = dict(self.prepared.seconds)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.describe.protocols import Event
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.faults import passing
 
 _METADATA = MetaData()
 _EVENTS = Table(
@@ -50,10 +51,12 @@ class Record:
     def append(self, kind: str, data: dict[str, object], trial: int | None = None) -> Event:
         """Adds an event and returns it with its sequence number; it is on disk when this returns."""
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        passing(f"before:{kind}")
         with self.changed:
             with self.engine.begin() as connection:
                 sequence = _insert(connection, trial, kind, text)
             self.changed.notify_all()
+        passing(f"after:{kind}")
         return Event(sequence, trial, kind, data)
 
     def read(self, after: int = 0, limit: int = 1000) -> list[Event]:
