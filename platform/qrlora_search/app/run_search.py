@@ -7,23 +7,30 @@ from rich.console import Console
 
 from qrlora_search.app.console import make_console, show_front, show_plan
 from qrlora_search.app.cost import expected_seconds, measured_speed
-from qrlora_search.app.output import check_places, open_output
+from qrlora_search.app.delivery import deliver_again
+from qrlora_search.app.output import check_places, held, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
 from qrlora_search.app.session import Session
+from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
 from qrlora_search.prepare.store import Store, default_root
 
 
 def search(request: SearchRequest) -> int:
-    """Runs what a request asks for and returns the exit code: 0, or 130/143 where it was interrupted."""
+    """Runs what a request asks for and returns the exit code: 0, 1 where every trial failed, or 130/143 where it was
+    interrupted.
+    """
     checked = check_request(request)
     console = make_console()
     planned = plan_search(checked)
     state = open_output(planned, request.resume)
-    if state == "finished":
+    if state == "undelivered" and not request.dry_run:
+        with held(planned.output):
+            deliver_again(planned.plan, planned.output, console)
+    if state in {"finished", "undelivered"}:
         view = read_front(planned.output)
         if view.stand_in:
             show_plan(console, view.plan)
@@ -36,7 +43,13 @@ def search(request: SearchRequest) -> int:
         _show_cost(console, planned)
         return 0
     check_places(planned)
-    return _run(planned, console, resumed=state == "unfinished")
+    with held(planned.output), signals_caught() as signals:
+        open_output(planned, request.resume)  # nobody has changed it since
+        try:
+            return _run(planned, console, state == "unfinished", signals)
+        except InterruptedEarlyError as error:
+            console.print(f"{error.why}: what is made is kept; the same command goes on, with --resume if it says so")
+            return EXIT_CODES[error.why]
 
 
 def _show_cost(console: Console, planned: Planned) -> None:
@@ -54,7 +67,7 @@ def _show_cost(console: Console, planned: Planned) -> None:
     console.print("dry run: nothing was started or written")
 
 
-def _run(planned: Planned, console: Console, resumed: bool) -> int:
+def _run(planned: Planned, console: Console, resumed: bool, signals: Signals) -> int:
     from qrlora_search.adapters.ray_engine.cluster import check_nodes, ray_running, set_environment
 
     set_environment(planned.plan.address)
@@ -70,6 +83,7 @@ def _run(planned: Planned, console: Console, resumed: bool) -> int:
             check_nodes(plan.precision, plan.gpus_per_trial)
         runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
         prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
+        signals.install()
         _tell(
             console,
             started,
@@ -77,9 +91,10 @@ def _run(planned: Planned, console: Console, resumed: bool) -> int:
             f"{prepared.padding:.1%} of the tokens in training batches are padding",
         )
         materials, room = prepared.materials.for_workers(), plan.space.states
-        engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
+        silence_s = plan.space.training.report_timeout_s
+        engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads, silence_s)
         session = Session(planned, prepared, console, resumed)
-        return session.run(engine, started)
+        return session.run(engine, started, signals)
 
 
 def _tell(console: Console, started: float, words: str) -> None:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,26 @@ HEAD_PARTS = ("dense.weight", "dense.bias", "output.weight", "output.bias")
 
 class TrialFailedError(Exception):
     """A trial that cannot go on for a reason of its own configuration, such as a loss that is not finite."""
+
+
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Turns a want of memory into a TrialFailedError that says whose memory it was: a trial is too large for it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise TrialFailedError(f"out of memory on the accelerator: {_first_line(error)}") from error
+    except MemoryError as error:
+        raise TrialFailedError(f"out of memory in the worker's process: {_first_line(error)}") from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise TrialFailedError(f"out of memory in the worker's process: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no more is known"])[0]
 
 
 class TrialTrainer:

@@ -5,7 +5,7 @@ import threading
 import weakref
 from pathlib import Path
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text, create_engine, event, insert, select
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, create_engine, event, func, insert, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -71,6 +71,11 @@ class Record:
         while block := self.read(events[-1].sequence if events else 0):
             events += block
         return events
+
+    def last(self) -> int:
+        """Returns the sequence number of the newest event, 0 where there is none."""
+        with self.engine.connect() as connection:
+            return int(connection.execute(select(func.max(_EVENTS.c.sequence))).scalar() or 0)
 
     def close(self) -> None:
         """Gives the database back."""

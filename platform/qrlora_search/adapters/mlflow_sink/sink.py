@@ -1,8 +1,10 @@
 """MLflow keeps what happened: one parent run a search, one child a trial. It follows the record and decides nothing.
 
-Runs are found again by their tags, so seeing an event twice, or starting anew, makes no second run.
+Runs are found again by their tags, so seeing an event twice, or starting anew, makes no second run. Where it is not
+known whether an event was stored before the store or this process went away, metrics that are there are not sent again.
 """
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +16,16 @@ from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import HEAD_ONLY
 from qrlora_search.values.errors import SinkError
+from qrlora_search.values.faults import passing
 
 _SEEN = "qrlora.event"
 """Tag of the parent run: the last event of the record that is stored."""
 _REBUILDING = {"opened", "proposed"}
 """Kinds that a sink which starts anew takes again: they only find runs and fill memory."""
+_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the pump tries again, and looks first whether it was stored after all
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 _STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 
 
@@ -45,6 +52,7 @@ class MlflowSink:
         self.search_id = ""
         self.plan: SearchPlan | None = None
         self.seen = 0
+        self.unsure = True
         self.children: dict[int, str] = {}
         self.pending: dict[int, dict[str, Any]] = {}
 
@@ -53,11 +61,21 @@ class MlflowSink:
         handler = getattr(self, f"_on_{event.kind}", None)
         if handler is None or (event.sequence <= self.seen and event.kind not in _REBUILDING):
             return
-        with _told_apart():
+        with _told_apart(), self._doubt():
             handler(event.trial, event.data)
+            passing(f"after:mlflow-{event.kind}")
             if event.sequence > self.seen and event.kind != "proposed":
                 self.client.set_tag(self.parent, _SEEN, str(event.sequence))
-                self.seen = event.sequence
+                self.seen, self.unsure = event.sequence, False
+
+    @contextmanager
+    def _doubt(self) -> Iterator[None]:
+        """After an error it is not known what of an event was stored."""
+        try:
+            yield
+        except BaseException:
+            self.unsure = True
+            raise
 
     def close(self) -> None:
         """Ends the parent run where the search did not."""
@@ -68,6 +86,8 @@ class MlflowSink:
     def _connect(self) -> None:
         import logging
 
+        for name, value in _CLIENT.items():
+            os.environ.setdefault(name, value)
         for name in ("mlflow", "alembic", "sqlalchemy"):
             logging.getLogger(name).setLevel(logging.ERROR)
         from mlflow.tracking import MlflowClient
@@ -85,6 +105,8 @@ class MlflowSink:
         if found:
             self.parent = found[0].info.run_id
             self.seen = int(found[0].data.tags.get(_SEEN, "0"))
+            if not self.seen:
+                self._log_params(self.parent, _flat(plan))
             return
         name = f"{plan.task}-{plan.hash}" + (" STAND-IN" if plan.stand_in else "")
         tags = {
@@ -139,14 +161,21 @@ class MlflowSink:
     def _on_started(self, trial: int | None, _: dict[str, Any]) -> None:
         if trial is None:
             return
-        params = self.pending.pop(trial, {})
-        earlier = self._find_child(trial)
-        if earlier is not None:  # taken up again after an interruption: it is trained from its beginning
-            self.client.delete_run(earlier)
-            self.children.pop(trial, None)
+        params, known = self.pending.get(trial, {}), trial in self.children or self._find_child(trial) is not None
         run = self._child(trial)
+        if known:  # it goes on after an interruption or a lost worker, as the same run
+            self.client.update_run(run, status="RUNNING")
+            self.client.set_tag(run, "qrlora.state", "running")
         self._log_params(run, params)
-        self._log_metrics(run, {"parameters": float(params.get("parameters", 0))}, step=0)
+        if params and not (known and self._has(run, "parameters", 0)):
+            self._log_metrics(run, {"parameters": float(params["parameters"])}, step=0)
+        self.pending.pop(trial, None)
+
+    def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
+        if trial is not None:
+            run = self._child(trial)
+            self.client.set_tag(run, "qrlora.retries", str(data["retry"]))
+            self.client.set_tag(run, "qrlora.retried", str(data["reason"])[:4000])
 
     def _find_child(self, trial: int) -> str | None:
         condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.trial` = '{trial}'"
@@ -215,9 +244,14 @@ class MlflowSink:
         for start in range(0, len(items), 100):
             self.client.log_batch(run, params=items[start : start + 100])
 
+    def _has(self, run: str, name: str, step: int) -> bool:
+        return any(point.step == step for point in self.client.get_metric_history(run, name))
+
     def _log_metrics(self, run: str, values: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
+        if self.unsure:
+            values = {name: value for name, value in values.items() if not self._has(run, name, step)}
         now = int(time.time() * 1000)
         self.client.log_batch(run, metrics=[Metric(name, float(value), now, step) for name, value in values.items()])
 
