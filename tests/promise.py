@@ -1,7 +1,7 @@
 """The promise of a search that may be killed at any moment, checked from outside.
 
-It reads the record, the study, MLflow's database and the files by itself, with sqlite3 and json, and shares no code with
-what wrote them.
+It reads the record, the study, MLflow's database and the files by itself, with sqlite3 and json, and shares no code
+with what wrote them.
 """
 
 import json

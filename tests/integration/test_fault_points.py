@@ -13,6 +13,10 @@ from search_runs import SPACE, make_place
 
 BUDGET = 5
 KILLED = 9
+ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    **{"TOKENIZERS_PARALLELISM": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"},
+}
 
 EVENTS = ("opened", "prepared", "scored", "proposed", "started", "report", "decision", "ended", "resumed")
 """Kinds in a search's course, one kill after each; every run but the first resumes."""
@@ -38,7 +42,7 @@ def place(tmp_path_factory):
     space = SPACE.replace("epochs = 3\n", "epochs = 3\ndropout = 0.1\n", 1) + '[head]\nmodes = ["frozen", "trained"]\n'
     (folder / "space.toml").write_text(space)
     script = Path(__file__).with_name("forked_searches.py")
-    environment = {**os.environ, "BUDGET": str(BUDGET), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, **ONE_THREAD, "BUDGET": str(BUDGET), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, str(script), json.dumps(SCENARIOS)]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
