@@ -63,9 +63,10 @@ def test_three_drivers_and_two_workers_are_killed_and_signals_end_it_and_the_fro
     assert run.events(third + 6)
     run.kill_driver()
 
+    seen = promise.events(run.output)[-1].sequence
     run = go_on(place)
-    assert run.until(lambda rows: rows[-1].kind != "resumed")
-    assert run.signalled(signal.SIGINT, again_s=0.0) == 130  # twice: at once
+    assert run.until(lambda rows: rows[-1].sequence > seen)
+    assert run.signalled(signal.SIGINT, again_s=0.3) == 130  # twice: at once
     assert "--resume" in run.text()
 
     run = go_on(place)
