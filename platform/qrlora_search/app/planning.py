@@ -54,7 +54,7 @@ def plan_search(checked: Checked) -> Planned:
             f"{where}: training.max_length = {checked.space.training.max_length} is more than the {longest} tokens "
             f"that {model.name} reads; lower it"
         )
-    splits = split_rows(rows.splits, checked.task, request.seed, request.train_limit)
+    splits = split_rows(rows.splits, checked.task, request.seed, request.train_limit, checked.space.selection.on)
     plan = SearchPlan(
         task=checked.task.name,
         seed=request.seed,

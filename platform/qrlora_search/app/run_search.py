@@ -5,13 +5,13 @@ from functools import partial
 
 from rich.console import Console
 
-from qrlora_search.app.console import make_console, show_front, show_plan
+from qrlora_search.app.console import confirmation_in_words, make_console, show_front, show_plan
 from qrlora_search.app.cost import expected_seconds, measured_speed
 from qrlora_search.app.output import check_places, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
-from qrlora_search.app.session import Session
+from qrlora_search.app.session import Session, Workforce
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
 from qrlora_search.prepare.store import Store, default_root
@@ -51,6 +51,7 @@ def _show_cost(console: Console, planned: Planned) -> None:
         f"trials: {plan.budget}, at most {plan.budget * plan.space.training.epochs} epochs; "
         f"about {trials / 60:.1f} min (rough: from this machine's measured speed)"
     )
+    console.print(f"confirmation: {confirmation_in_words(plan)}")
     console.print("dry run: nothing was started or written")
 
 
@@ -79,7 +80,7 @@ def _run(planned: Planned, console: Console, resumed: bool) -> int:
         materials, room = prepared.materials.for_workers(), plan.space.states
         engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
         session = Session(planned, prepared, console, resumed)
-        return session.run(engine, started)
+        return session.run(engine, started, Workforce(threads, workers if plan.gpus_per_trial > 0 else cpus))
 
 
 def _tell(console: Console, started: float, words: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from qrlora_search.describe.configuration import MATRICES, Directions, HeadMode, Matrix, Method, RankRule
+from qrlora_search.describe.configuration import MATRICES, HeadMode, Matrix, Method, RankRule
 from qrlora_search.values.errors import UserError, nearest
 
 LayerKind = Literal["last", "first", "range", "every"]
@@ -134,7 +134,7 @@ class Bases(_Table):
     """
 
     of: Literal["pretrained", "warmed-up"] = "pretrained"
-    directions: Annotated[tuple[Directions, ...], Field(min_length=1)] = ("order",)
+    directions: Annotated[tuple[Literal["order", "gradient"], ...], Field(min_length=1)] = ("order",)
 
 
 class WarmUp(_Table):
@@ -167,6 +167,46 @@ class SamplerChoice(_Table):
     start_points: bool = True
 
 
+class Selection(_Table):
+    """Which examples every decision looks at: some held out of train, or the official validation set, as is common.
+
+    On `validation` the report split feeds the decisions, so its scores flatter; that is said wherever they stand.
+    """
+
+    on: Literal["held-out", "validation"] = "held-out"
+
+
+class Confirm(_Table):
+    """Training the front's members and the control again, with further seeds, before the front is believed.
+
+    share: the most epochs for it, as a share of those that the search trained; 0: the front stays unconfirmed. seeds:
+    the most further seeds a member. warmups: how many warm-ups to repeat it over.
+    """
+
+    share: Annotated[float, Field(ge=0, le=10)] = 0.2
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    warmups: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> "Confirm":
+        if self.warmups > 1:
+            raise ValueError(
+                f"warmups = {self.warmups}: repeating warm-ups is not there yet; use 1, and repeat the search with "
+                "another --seed: its warm-up is another one"
+            )
+        return self
+
+
+class Derived(_Table):
+    """Smaller adapters from Finished ones, without training: the largest half of the coefficients, and so on.
+
+    halvings: how often; 0 for none. trials: of how many Finished trials on or nearest to the front, at most.
+    """
+
+    halvings: Annotated[int, Field(ge=0, le=10)] = 3
+    trials: Annotated[int, Field(ge=1, le=1000)] = 12
+
+
 class SearchSpace(_Table):
     """Everything a search may vary, and the settings that it holds fixed."""
 
@@ -183,6 +223,9 @@ class SearchSpace(_Table):
     warm_up: WarmUp = WarmUp()
     states: States = States()
     sampler: SamplerChoice = SamplerChoice()
+    selection: Selection = Selection()
+    confirm: Confirm = Confirm()
+    derived: Derived = Derived()
 
 
 def spaces_folder() -> Path:
