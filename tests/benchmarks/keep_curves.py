@@ -15,7 +15,8 @@ from qrlora_search.adapters.simulated.curves import Curve, Curves, save_curves
 from qrlora_search.app.reading import read_search
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.tasks import find_task
-from qrlora_search.record.history import History, ReportLine
+from qrlora_search.record.confirmation import ReportLine
+from qrlora_search.record.history import History
 from qrlora_search.values.states import Report, TrialState
 
 HERE = Path(__file__).parent / "curves"

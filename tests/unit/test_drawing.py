@@ -10,13 +10,16 @@ from qrlora_search.app.console import make_console, show_front, show_plan
 from qrlora_search.app.draw_html import front_html
 from qrlora_search.app.draw_png import front_png
 from qrlora_search.app.draw_terminal import closing_lines, front_in_characters
-from qrlora_search.app.front_view import FrontView, build_front_view, members_of
+from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.plot_data import plot_data
-from qrlora_search.app.report_files import front_csv
+from qrlora_search.app.report_files import front_csv, read_front, write_front
+from qrlora_search.app.views.building import build_front_view, members_of
 from qrlora_search.describe.configuration import AdaptedMatrix, Configuration
 from qrlora_search.describe.plan import Source
 from qrlora_search.describe.protocols import Event
+from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import HEAD_ONLY, History, history_of
+from qrlora_search.values.errors import UserError
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.packing import pack
 from test_loop import plan
@@ -72,7 +75,7 @@ def view() -> FrontView:
 
 def test_the_front_is_of_finished_trials_that_beat_the_control(view):
     assert [one.trial for one in view.members] == [0, 1, 4]
-    assert members_of(make_history(control=0.93)) == [4]
+    assert members_of(make_history(control=0.93)) == [(4, None)]
     assert members_of(make_history(control=0.99)) == []
     history = make_history()
     assert view.hypervolume.value == pytest.approx(hypervolume(history.finished(), 0.75, 10_000))
@@ -106,7 +109,8 @@ def test_every_drawing_is_made(control):
     assert front_png(view).startswith(b"\x89PNG")
     page = front_html(view)
     assert "<script src=" not in page  # one file, no network
-    assert page.count("<tr>") == 2 + len(view.members)
+    table = page[page.rindex("</script>") :].split("</table>")[0]
+    assert table.count("<tr>") == 2 + len(view.members)
     text = front_in_characters(view, 100)
     assert "C control" in text
     assert max(map(len, text.splitlines())) <= 110
@@ -137,6 +141,100 @@ def test_generated_data_is_called_a_stand_in_everywhere(capsys):
     said = capsys.readouterr().out
     assert said.count("STAND-IN") >= 4
     assert "\x1b[" not in said
+
+
+def confirmed_history() -> History:
+    """Return a history with a derived adapter, confirmed with two further seeds."""
+    history = make_history()
+    last = max(SCORES)
+    shares = {(0, None): 0.79, (1, None): 0.74, (4, 30): 0.92, (4, None): 0.93}
+    more = [(4, "derived", {"kept": 30, **scored(4, "selection", 0.94)[2]})]
+    more += [(None, "confirm_planned", {"candidates": list(shares), "epochs": 9, "seeds": [1, 2]})]
+    number = 0
+    for trial in (0, 1, 4):
+        for seed in (1, 2):
+            own = {key: share + 0.005 * (seed - 1) for key, share in shares.items() if key[0] == trial}
+            line = {"run": number, "epoch": 1, "score": 0.5, "loss": 0.4, "seconds": 1.0, "packed": "", "metrics": {}}
+            more += [(trial, "confirm_started", {"run": number, "seed": seed}), (trial, "confirm_report", line)]
+            for (_, kept), share in own.items():
+                for split in ("selection", "validation"):
+                    data = scored(trial, split, share)[2]
+                    more.append((trial, "confirm_scored", {"run": number, "kept": kept, **data}))
+            more.append((trial, "confirm_ended", {"run": number, "state": "finished", "reason": "all 1 epochs"}))
+            number += 1
+    more.append((None, "confirm_closed", {"reason": "every seed was used"}))
+    more.append((4, "derived", {"kept": 30, **scored(4, "validation", 0.9)[2]}))
+    for at, one in enumerate(more):
+        history.apply(Event(1000 + at, *one))
+    assert last == 4
+    return history
+
+
+def test_a_confirmed_front_shows_what_the_selection_promised(capsys):
+    view = build_front_view(confirmed_history(), "complete", 1.0)
+    assert [one.name for one in view.members] == ["0", "4, 30 kept", "4"]
+    derived = view.members[1]
+    assert (derived.parameters, derived.kept, derived.selection.seeds) == (30, 30, 2)
+    assert derived.selection.score == pytest.approx(0.9225)
+    assert derived.first.score == pytest.approx(0.94)
+    assert derived.report[0].score == pytest.approx(0.9225)
+    assert derived.exported_report[0].score == pytest.approx(0.9)
+    assert derived.selection.over == "seeds and examples"
+    assert 0 < derived.probability <= 1
+    assert view.hypervolume.raw > view.hypervolume.without_derived
+    assert view.confirmation.curse == pytest.approx(np.mean([0.0075, 0.1575, 0.0175, 0.0175]))
+    assert {one.name: (one.trial, one.kept) for one in view.picks}["best"] == (4, None)
+    plot = plot_data(view)
+    assert plot.members_derived == [False, True, False]
+    assert plot.members_first == pytest.approx([0.80, 0.94, 0.95])
+    assert "confirmed by 2 further seeds a member" in plot.caption
+    assert "derived (1)" in [cloud.state for cloud in plot.clouds]
+    assert front_png(view).startswith(b"\x89PNG")
+    page = front_html(view)
+    for part in ("winner's curse", "triangle-down", "95 % band", "Picks", "Bill", "too few"):
+        assert part in page.replace("&#x27;", "'")
+    show_front(make_console(), view, "out")
+    said = capsys.readouterr().out
+    for part in ("P on front", "winner's curse", "pick knee", "pick one-se", "core-seconds", "4, 30 kept", "V front"):
+        assert part in said
+
+
+def test_a_file_of_version_1_is_read_from_its_record_or_refused(tmp_path):
+    view = build_front_view(make_history(), "complete", 12.0)
+    write_front(view, tmp_path)
+    assert read_front(tmp_path) == view
+    (tmp_path / "front.json").write_text('{"version": 1, "task": "sst2"}')
+    with pytest.raises(UserError, match=r"is of version 1, this program reads 2"):
+        read_front(tmp_path)
+    record = Record(record_url(tmp_path))
+    the_plan = plan(5).model_dump(mode="json")
+    for name in ("selection", "confirm", "derived"):  # as the record of an earlier version has it
+        del the_plan["space"][name]
+    record.append("opened", {"plan": the_plan, "search_id": "old", "at": "now"})
+    record.append("prepared", {"made": [], "labels": {"selection": pack(LABELS), "validation": pack(LABELS)}})
+    record.append(*scored(None, "selection", 0.75)[1:])
+    record.close()
+    assert read_front(tmp_path).search_id == "old"
+    (tmp_path / "front.json").write_text("not JSON")
+    with pytest.raises(UserError, match="is no front of a search"):
+        read_front(tmp_path)
+
+
+def test_a_front_that_the_validation_set_chose_says_so_everywhere(capsys):
+    history = make_history()
+    history.plan = history.plan.model_copy(
+        update={"space": plan(selection={"on": "validation"}, confirm={"share": 0}).space}
+    )
+    view = build_front_view(history, "complete", 1.0)
+    assert view.marks == ["SELECTED ON THE VALIDATION SET", "UNCONFIRMED"]
+    assert view.selected_on == "validation"
+    assert any("the report split fed every decision" in note for note in view.notes)
+    assert not any("fed no decision" in note for note in view.notes)
+    assert "SELECTED ON THE VALIDATION SET" in plot_data(view).title
+    assert "SELECTED ON THE VALIDATION SET" in front_html(view)
+    assert next(csv.DictReader(io.StringIO(front_csv(view))))["selected_on"] == "validation"
+    show_plan(make_console(), view.plan)
+    assert "the VALIDATION SET: the report split feeds every decision" in capsys.readouterr().out
 
 
 def test_a_view_survives_its_json(view):

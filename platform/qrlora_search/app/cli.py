@@ -100,9 +100,10 @@ def export(
     output: Annotated[str, typer.Argument(help="the output folder of a search")],
     to: Annotated[str, typer.Option("--to", help="a new or empty folder")],
     form: Annotated[str, typer.Option("--as", help="lora, merged or native")] = "lora",
-    pick: Annotated[str, typer.Option(help="best: the front's member with the highest score")] = "best",
+    pick: Annotated[str | None, typer.Option(help="knee, best (the default), one-se or beats-control")] = None,
     under: Annotated[int | None, typer.Option(help="the best with at most so many adapter parameters")] = None,
     trial: Annotated[int | None, typer.Option(help="a Finished trial by its number")] = None,
+    keep: Annotated[int | None, typer.Option(help="of --trial: so many of its coefficients, the largest")] = None,
     base: Annotated[bool, typer.Option("--base/--no-base", help="put the base model into the folder, too")] = True,
 ) -> int:
     """Write a trial as a PEFT LoRA adapter, a merged model, or in its native form."""
@@ -111,9 +112,7 @@ def export(
     from qrlora_search.app.exporting import ExportRequest
     from qrlora_search.app.exporting import export as write
 
-    if pick != "best":
-        raise UserError(f"--pick {pick!r} is not known; use best, or --under or --trial")
-    folder = write(ExportRequest(Path(output), Path(to), form, under, trial, base))
+    folder = write(ExportRequest(Path(output), Path(to), form, under, trial, base, pick, keep))
     sys.stdout.write(f"written: {folder} (README.md says what it is)\n")
     return 0
 

@@ -8,7 +8,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from qrlora_search.app.cost import states_in_words
-from qrlora_search.app.draw_terminal import closing_lines, front_in_characters, front_table
+from qrlora_search.app.draw_terminal import (
+    bill_table,
+    closing_lines,
+    front_in_characters,
+    front_table,
+    importance_lines,
+    pick_lines,
+)
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
@@ -63,6 +70,10 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
         ("trials", f"{plan.budget} of {space.training.epochs} epochs, compared at {list(space.training.rungs)}; batch "
                    f"{list(space.training.batch_sizes)}, dropout {space.training.dropout:g}, "
                    f"at most {space.training.max_length} tokens"),
+        ("confirmation", confirmation_in_words(plan)),
+        ("derived", derived_in_words(plan)),
+        ("selects on", "the VALIDATION SET: the report split feeds every decision, and its scores flatter the front"
+                       if plan.on_validation else "examples held out of train; the report split feeds no decision"),
         ("head", f"{' or '.join(space.head.modes)} in trials; trained in warm-up"),
         ("warm-up", f"{space.warm_up.epochs} epochs at {space.warm_up.learning_rate:g}, "
                     f"batch {space.warm_up.batch_size}, {space.warm_up.workers} worker(s)"),
@@ -76,6 +87,30 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+def confirmation_in_words(plan: SearchPlan) -> str:
+    """Returns what confirmation will at most train."""
+    confirm = plan.space.confirm
+    if confirm.share == 0:
+        return "none: the front stays UNCONFIRMED ([confirm] share = 0)"
+    return (
+        f"front and control with up to {confirm.seeds} further seeds, at most {confirm.share:g} of the epochs that the "
+        f"search trains, {plan.confirm_epochs} if none is stopped; ends early where it cannot change the front; "
+        f"{confirm.warmups} warm-up"
+    )
+
+
+def derived_in_words(plan: SearchPlan) -> str:
+    """Returns what is derived from Finished trials, and at what cost."""
+    derived = plan.space.derived
+    if derived.halvings == 0:
+        return "none"
+    most = derived.halvings * min(derived.trials, plan.budget)
+    return (
+        f"{derived.halvings} halvings of the coefficients of up to {derived.trials} trials on or near the front: at "
+        f"most {most} passes over the selection split, no training"
+    )
+
+
 def _sampler_in_words(plan: SearchPlan) -> str:
     choice = plan.space.sampler
     first = [f"{len(plan.warm_start)} of an earlier front"] if plan.warm_start else []
@@ -87,8 +122,9 @@ def show_front(console: Console, view: FrontView, output: str) -> None:
     """Prints the front as a picture and a table, where its files are, and what to type next."""
     console.print(front_in_characters(view, console.width), markup=False, no_wrap=True, overflow="crop")
     console.print(front_table(view))
-    for line in closing_lines(view):
-        console.print(line)
+    for line in (*closing_lines(view), *pick_lines(view), *importance_lines(view)):
+        console.print(line, markup=False)
+    console.print(bill_table(view))
     for note in view.notes:
         console.print(note, style="dim")
     console.print(f"files: {output}/front.json, front.csv, front.html, front.png, front/ (adapters)", no_wrap=True)
@@ -114,6 +150,8 @@ class ProgressSink:
             self.bar.update(self.bar.task_ids[0], completed=self._ended(), what=self._words())
         elif event.kind == "ended" and event.trial is not None:
             self.console.print(self._line(event.trial), no_wrap=True)
+        elif event.kind == "confirm_ended":
+            self.console.print(self._confirm_line(int(str(event.data["run"]))), no_wrap=True)
 
     def _begin(self) -> None:
         if self.bar is not None or not self.console.is_terminal or self.history.plan is None:
@@ -139,6 +177,14 @@ class ProgressSink:
             return "time left unknown"
         left = (time.monotonic() - self.started) / (ended - self.before) * max(0, plan.budget - ended)
         return f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
+
+    def _confirm_line(self, number: int) -> str:
+        confirmation = self.history.confirmation
+        run = confirmation.runs[number]
+        name = "head-only control" if run.trial == HEAD_ONLY else f"trial {run.trial}"
+        score = f" at {run.reports[-1].score:.4f}" if run.reports else ""
+        spent = f"{confirmation.epochs} of {confirmation.allowed} epochs"
+        return f"[confirming, {spent}] {name}, seed {run.seed} {run.state}{score}; {run.reason}"
 
     def _line(self, number: int) -> str:
         one, plan = self.history.trials[number], self.history.plan

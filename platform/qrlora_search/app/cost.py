@@ -17,10 +17,18 @@ def expected_tokens(plan: SearchPlan) -> float:
     return min(plan.counts.words * TOKENS_A_WORD, float(rows * plan.space.training.max_length))
 
 
+def _states_gib(plan: SearchPlan) -> float:
+    return expected_tokens(plan) * plan.encoder.width * (2 if plan.precision == "bfloat16" else 4) / 2**30
+
+
+def states_fit(plan: SearchPlan) -> bool:
+    """Returns whether there is room for the constant states that enter a layer."""
+    return _states_gib(plan) <= min(plan.space.states.memory_gib, plan.space.states.disk_gib)
+
+
 def states_in_words(plan: SearchPlan) -> str:
     """Returns what constant states will about take a layer, against the room for them, and what follows."""
-    room, itemsize = plan.space.states, 2 if plan.precision == "bfloat16" else 4
-    gib = expected_tokens(plan) * plan.encoder.width * itemsize / 2**30
+    room, gib = plan.space.states, _states_gib(plan)
     limits = f"room: {room.memory_gib:g} GiB mapped by a worker, {room.disk_gib:g} GiB on disk"
     smaller = min(room.memory_gib, room.disk_gib)
     if gib > smaller:

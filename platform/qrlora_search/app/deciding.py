@@ -6,7 +6,8 @@ import numpy as np
 
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.tasks import Task, find_task
-from qrlora_search.record.history import HEAD_ONLY, History, ReportLine, TrialHistory
+from qrlora_search.record.confirmation import ReportLine
+from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.knowledge import Knowledge, Seen
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples

@@ -1,7 +1,9 @@
 """front.html: one file, no network: an interactive plot and the table of the front."""
 
 import html
+from typing import Any
 
+from qrlora_search.app.draw_sections import sections
 from qrlora_search.app.front_view import FrontView, MemberView, ScoreView
 from qrlora_search.app.plot_data import CONTROL_X, TICKS, FrontPlot, plot_data
 
@@ -10,6 +12,7 @@ _SYMBOLS = {
     "stopped": "x-thin-open",
     "failed": "cross-thin-open",
     "unfinished": "circle-dot",
+    "derived": "triangle-down-open",
 }
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#111}
 table{border-collapse:collapse;margin:1rem 0;
@@ -20,13 +23,13 @@ padding:.8rem 1rem;font-weight:600}ul{color:#444}"""
 
 def front_html(view: FrontView) -> str:
     """Returns a self-contained page."""
-    banner = '<p class="banner">STAND-IN data: generated, not GLUE</p>' if view.stand_in else ""
+    banner = "".join(f'<p class="banner">{html.escape(mark)}</p>' for mark in view.marks)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in view.notes)
     title = html.escape(f"QR-LoRA front: {view.title}")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style></head>"
-        f"<body>{banner}<h1>{title}</h1>{_plot(plot_data(view))}{_table(view)}<ul>{notes}</ul></body></html>"
+        f"<body>{banner}<h1>{title}</h1>{_plot(plot_data(view))}{_table(view)}{sections(view)}<ul>{notes}</ul></body></html>"
     )
 
 
@@ -37,14 +40,7 @@ def _plot(plot: FrontPlot) -> str:
     for cloud in plot.clouds:
         marker = {"symbol": _SYMBOLS[cloud.state.split()[0]], "color": "#888", "size": 8}
         figure.add_scatter(x=cloud.x, y=cloud.y, mode="markers", name=cloud.state, text=cloud.words, marker=marker)
-    below = [y - low for y, low in zip(plot.members_y, plot.members_low, strict=True)]
-    above = [high - y for y, high in zip(plot.members_y, plot.members_high, strict=True)]
-    figure.add_scatter(
-        x=plot.members_x, y=plot.members_y, mode="markers+lines",
-        name=f"front ({len(plot.members_x)}), selection split",
-        line={"shape": "hv", "color": "#111"}, marker={"size": 10, "color": "#111"}, text=plot.members_words,
-        error_y={"type": "data", "array": above, "arrayminus": below, "symmetric": False, "thickness": 1},
-    )  # fmt: skip
+    _members(figure, plot)
     marker = {"symbol": "diamond-open", "size": 10, "color": "#0072b2"}
     figure.add_scatter(
         x=[CONTROL_X, *plot.members_x], y=[plot.control_report, *plot.members_report], mode="markers",
@@ -64,14 +60,42 @@ def _plot(plot: FrontPlot) -> str:
     return inside + f"<p>{html.escape(plot.footer)}</p>"
 
 
+def _members(figure: Any, plot: FrontPlot) -> None:
+    """Draws the band and the members; derived ones have a mark of their own, and all the score that brought them in."""
+    shape = {"shape": "hv", "width": 0}
+    figure.add_scatter(
+        x=plot.members_x, y=plot.members_low, mode="lines", line=shape, showlegend=False, hoverinfo="skip"
+    )
+    figure.add_scatter(
+        x=plot.members_x, y=plot.members_high, mode="lines", line=shape, fill="tonexty", hoverinfo="skip",
+        fillcolor="rgba(0,0,0,0.12)", name="95 % band",
+    )  # fmt: skip
+    below = [y - low for y, low in zip(plot.members_y, plot.members_low, strict=True)]
+    above = [high - y for y, high in zip(plot.members_y, plot.members_high, strict=True)]
+    symbols = ["triangle-down" if derived else "circle" for derived in plot.members_derived]
+    figure.add_scatter(
+        x=plot.members_x, y=plot.members_y, mode="markers+lines",
+        name=f"front ({len(plot.members_x)}), selection split; triangles: derived",
+        line={"shape": "hv", "color": "#111"}, marker={"size": 10, "color": "#111", "symbol": symbols},
+        text=plot.members_words,
+        error_y={"type": "data", "array": above, "arrayminus": below, "symmetric": False, "thickness": 1},
+    )  # fmt: skip
+    if plot.members_first != plot.members_y:
+        figure.add_scatter(
+            x=plot.members_x, y=plot.members_first, mode="markers", name="score that brought it in",
+            marker={"symbol": "line-ew-open", "size": 12, "color": "#111"}, text=plot.members_words,
+        )  # fmt: skip
+
+
 def _table(view: FrontView) -> str:
     splits = list(view.plan.counts.report)
-    heads = ["trial", "adapts", "parameters", "learning rate", "selection"]
+    heads = ["trial", "adapts", "parameters", "learning rate", "selection, brought in", "selection, as it counts"]
+    heads += ["P on front"]
     heads += [cell for split in splits for cell in (split, "minus control")]
     head = "".join(f"<th>{html.escape(one)}</th>" for one in heads)
     rows = ""
     for control in view.controls:
-        cells = ["", f"control ({control.kind})", "0", "", _score(control.selection)]
+        cells = ["", f"control ({control.kind})", "0", "", "", _score(control.selection), ""]
         cells += [cell for score in control.report for cell in (_score(score), "")]
         rows += _row(cells)
     for one in view.members:
@@ -80,7 +104,8 @@ def _table(view: FrontView) -> str:
 
 
 def _member_cells(one: MemberView, splits: list[str]) -> list[str]:
-    cells = [str(one.trial), one.words, f"{one.parameters:,}", f"{one.learning_rate:g}", _score(one.selection)]
+    cells = [one.name, one.words, f"{one.parameters:,}", f"{one.learning_rate:g}"]
+    cells += [_score(one.first), _score(one.selection), "" if one.probability is None else f"{one.probability:.2f}"]
     scores = {score.split: score for score in one.report}
     differences = {difference.split: difference for difference in one.against_control}
     for split in splits:
@@ -93,7 +118,8 @@ def _member_cells(one: MemberView, splits: list[str]) -> list[str]:
 
 
 def _score(score: ScoreView) -> str:
-    return f"{score.score:.3f} [{score.low:.3f}, {score.high:.3f}] n={score.n}"
+    seeds = f", {score.seeds} seeds" if score.seeds > 1 else ""
+    return f"{score.score:.3f} [{score.low:.3f}, {score.high:.3f}] n={score.n}{seeds}"
 
 
 def _row(cells: list[str]) -> str:

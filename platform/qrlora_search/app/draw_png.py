@@ -32,12 +32,7 @@ def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noq
         kind = cloud.state.split()[0]
         axes.plot(cloud.x, cloud.y, MARKS[kind], color="0.6", markersize=5, label=cloud.state, zorder=1)
     if plot.members_x:
-        below = [y - low for y, low in zip(plot.members_y, plot.members_low, strict=True)]
-        above = [high - y for y, high in zip(plot.members_y, plot.members_high, strict=True)]
-        axes.errorbar(
-            plot.members_x, plot.members_y, yerr=[below, above], fmt="o", color="black", ecolor="0.35",
-            elinewidth=0.8, capsize=2, label=f"front ({len(plot.members_x)}), selection split", zorder=3,
-        )  # fmt: skip
+        _members(axes, plot)
         axes.step(
             [CONTROL_X, *plot.members_x], [plot.control, *plot.members_y], where="post", color="black", linewidth=1
         )
@@ -54,3 +49,27 @@ def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noq
     axes.set_ylabel(plot.y_label)
     axes.grid(visible=True, axis="y", color="0.9")
     axes.legend(fontsize=8, loc="best", framealpha=0.9)
+
+
+def _members(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - matplotlib's axes
+    """Draws the band, the members (derived ones as triangles) and the scores that brought them in."""
+    axes.fill_between(
+        plot.members_x, plot.members_low, plot.members_high, step="post", color="0.85", linewidth=0, zorder=0
+    )
+    for derived, mark, kind in ((False, "o", "front"), (True, "v", "front, derived")):
+        mine = [place for place, one in enumerate(plot.members_derived) if one == derived]
+        if not mine:
+            continue
+        x, y = [plot.members_x[place] for place in mine], [plot.members_y[place] for place in mine]
+        errors = [
+            [plot.members_y[place] - plot.members_low[place] for place in mine],
+            [plot.members_high[place] - plot.members_y[place] for place in mine],
+        ]
+        axes.errorbar(
+            x, y, yerr=errors, fmt=mark, color="black", ecolor="0.35", elinewidth=0.8, capsize=2, zorder=3,
+            label=f"{kind} ({len(mine)}), selection split, 95 % band",
+        )  # fmt: skip
+    if plot.members_first != plot.members_y:
+        axes.plot(
+            plot.members_x, plot.members_first, "_", color="black", markersize=9, label="score that brought it in"
+        )

@@ -1,9 +1,14 @@
 """The front in the terminal: a plot in characters, and the table."""
 
+from types import ModuleType
+
 from rich.table import Table
 
 from qrlora_search.app.front_view import FrontView, MemberView, ScoreView
 from qrlora_search.app.plot_data import CONTROL_X, MARKS, TICKS, FrontPlot, plot_data
+
+BAND_STEPS = 40
+BAR = 30
 
 
 def front_in_characters(view: FrontView, width: int, height: int = 18) -> str:
@@ -23,11 +28,16 @@ def draw(plot: FrontPlot, width: int, height: int) -> str:
     shown = [tick for tick in TICKS if tick <= widest * 2]
     plotext.xticks(shown, [TICKS[tick] for tick in shown])
     for cloud in plot.clouds:
-        mark = {"o": ".", "x": "x", "+": "+", ".": "?"}[MARKS[cloud.state.split()[0]]]
+        mark = {"o": ".", "x": "x", "+": "+", ".": "?", "v": "v"}[MARKS[cloud.state.split()[0]]]
         plotext.scatter(cloud.x, cloud.y, marker=mark, label=f"{mark} {cloud.state}")
     plotext.scatter([CONTROL_X], [plot.control], marker="C", label="C control")
     if plot.members_x:
-        plotext.scatter(plot.members_x, plot.members_y, marker="O", label=f"O front ({len(plot.members_x)})")
+        _bands(plotext, plot)
+        for derived, mark, kind in ((False, "O", "front"), (True, "V", "front, derived")):
+            mine = [place for place, one in enumerate(plot.members_derived) if one == derived]
+            if mine:
+                x, y = [plot.members_x[place] for place in mine], [plot.members_y[place] for place in mine]
+                plotext.scatter(x, y, marker=mark, label=f"{mark} {kind} ({len(mine)})")
     plotext.title(plot.title)
     plotext.xlabel(plot.x_label)
     plotext.ylabel(plot.y_label)
@@ -35,16 +45,30 @@ def draw(plot: FrontPlot, width: int, height: int) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
+def _bands(plotext: ModuleType, plot: FrontPlot) -> None:
+    """Draws the 95 % intervals of the members as columns of bars."""
+    shown = [*plot.members_y, plot.control, *(y for cloud in plot.clouds for y in cloud.y)]
+    lowest, highest = min(shown), max(shown)
+    for x, low, high in zip(plot.members_x, plot.members_low, plot.members_high, strict=True):
+        bottom, top = max(low, lowest), min(high, highest)
+        steps = [bottom + (top - bottom) * step / BAND_STEPS for step in range(BAND_STEPS + 1)]
+        plotext.scatter([x] * len(steps), steps, marker="|")
+
+
 def front_table(view: FrontView) -> Table:
     """Returns the front as a table: the controls first, then the members from small to large."""
     table = Table(title=f"Front of {view.title}", title_justify="left", header_style="bold", pad_edge=False)
-    for name in ("trial", "adapts", "parameters", "head", "lr", f"selection {view.objective}"):
+    brought_in, counts = f"selection {view.objective}, brought in", "the same, further seeds"
+    columns = ["trial", "adapts", "parameters", "head", "lr", brought_in]
+    columns += [counts, "P on front"] if view.confirmation.status == "confirmed" else []
+    for name in columns:
         table.add_column(name, justify="left" if name == "adapts" else "right")
     for split in view.plan.counts.report:
         table.add_column(f"{split} {view.objective}", justify="right")
         table.add_column("minus control, 95 %", justify="right")
     for control in view.controls:
         cells = ["", f"control: {control.kind}", "0", f"{control.head_parameters:,}", "", _score(control.selection)]
+        cells += ["", ""] if view.confirmation.status == "confirmed" else []
         table.add_row(*cells, *[cell for score in control.report for cell in (_score(score, view.objective), "")])
     for one in view.members:
         table.add_row(*_cells(view, one))
@@ -52,8 +76,10 @@ def front_table(view: FrontView) -> Table:
 
 
 def _cells(view: FrontView, one: MemberView) -> list[str]:
-    cells = [str(one.trial), one.words, f"{one.parameters:,}", f"{one.head_parameters:,}", f"{one.learning_rate:g}"]
-    cells.append(_score(one.selection))
+    cells = [one.name, one.words, f"{one.parameters:,}", f"{one.head_parameters:,}", f"{one.learning_rate:g}"]
+    cells.append(_score(one.first))
+    if view.confirmation.status == "confirmed":
+        cells += [_score(one.selection), "" if one.probability is None else f"{one.probability:.2f}"]
     differences = {difference.split: difference for difference in one.against_control}
     for score in one.report:
         difference = differences.get(score.split)
@@ -68,7 +94,63 @@ def _cells(view: FrontView, one: MemberView) -> list[str]:
 def _score(score: ScoreView, objective: str = "") -> str:
     """Returns a score with its standard error and, with the objective named, the other metrics of the task."""
     others = [f"{name} {value:.3f}" for name, value in score.metrics.items() if objective and name != objective]
-    return f"{score.score:.3f} ±{score.error:.3f} (n={score.n})" + (f", {', '.join(others)}" if others else "")
+    seeds = f", {score.seeds} seeds" if score.seeds > 1 else ""
+    return f"{score.score:.3f} ±{score.error:.3f} (n={score.n}{seeds})" + (f", {', '.join(others)}" if others else "")
+
+
+def confirmation_line(view: FrontView) -> str:
+    """Returns how the front was confirmed, or that it was not and why."""
+    one = view.confirmation
+    if one.status == "unconfirmed":
+        return f"UNCONFIRMED: {one.reason}"
+    gone = sum(not each.member for each in one.candidates)
+    return (
+        f"confirmed: {len(one.candidates)} candidates, {gone} of them no members after further seeds; {one.reason} "
+        f"(the search trained {one.search_epochs})"
+    )
+
+
+def curse_lines(view: FrontView) -> list[str]:
+    """Returns the winner's curse: what the selection promised against what further seeds and the report split gave."""
+    one, parts = view.confirmation, []
+    if one.curse is not None:
+        parts.append(f"{one.curse:+.4f} against further seeds (mean over {len(one.candidates)} candidates)")
+    if one.curse_report is not None and not view.plan.on_validation:
+        parts.append(f"{one.curse_report:+.4f} against the report split (mean over {len(view.members)} members)")
+    return [f"winner's curse: the score that brought a member in promised {', '.join(parts)}"] if parts else []
+
+
+def pick_lines(view: FrontView) -> list[str]:
+    """Returns the picks, a line each."""
+    return [f"pick {one.name}: {one.words}" for one in view.picks]
+
+
+def bill_table(view: FrontView) -> Table:
+    """Returns the bill: what was spent and saved."""
+    bill = view.bill
+    table = Table(title="Bill", title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("", "epochs", bill.unit, "how"):
+        table.add_column(name, justify="left" if name in {"", "how"} else "right")
+    for line in bill.lines:
+        guess = "estimated: " if line.estimated else ""
+        seconds = f"{line.seconds:,.1f}"
+        table.add_row(f"{line.kind}: {line.name}", f"{line.epochs:,}", seconds, guess + line.words)
+    table.add_row(
+        "counterfactual", f"{bill.counterfactual_epochs:,}", f"{bill.counterfactual_seconds:,.1f}",
+        "trials without stopping, duplicates answered and constant states: spent and saved, estimated",
+    )  # fmt: skip
+    return table
+
+
+def importance_lines(view: FrontView) -> list[str]:
+    """Returns the importances as bars of characters, the interval beside each."""
+    lines = []
+    for one in view.importance:
+        lines.append(one.words if one.settings else f"importance ({one.question}): {one.words}")
+        for each in one.settings:
+            bar = "#" * round(each.share * BAR)
+            lines.append(f"  {each.setting:<22} {bar:<{BAR}} {each.share:.2f} [{each.low:.2f}, {each.high:.2f}]")
+    return lines
 
 
 def closing_lines(view: FrontView) -> list[str]:
@@ -80,7 +162,10 @@ def closing_lines(view: FrontView) -> list[str]:
     lines = [
         f"{counts}; {view.seconds:.0f} s; outcome: {view.outcome}",
         f"hypervolume {volume.value:.4f} (selection split, above {volume.reference_score:.3f}, "
-        f"left of P = {volume.reference_parameters:,})",
+        f"left of P = {volume.reference_parameters:,}); by the scores that brought members in {volume.raw:.4f}, "
+        f"{volume.without_derived:.4f} without derived adapters",
+        confirmation_line(view),
+        *curse_lines(view),
     ]
     if not view.members:
         lines.append("No trial beats the control on the selection split: the front is the control alone.")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,13 +14,17 @@ from safetensors.numpy import load_file, save_file
 
 from qrlora_search.adapters.peft_exchange.lora import head_weights, write_lora
 from qrlora_search.app.adapted import EXPORT_FILE, NATIVE, Adapted, assemble
-from qrlora_search.app.bases import BASE, BASE_FILE, MODEL, hash_file, link_or_copy, read_base
+from qrlora_search.app.bases import BASE, BASE_FILE, MODEL, factors_file, hash_file, link_or_copy, read_base
 from qrlora_search.app.model_card import model_card
 from qrlora_search.app.picking import find_finished, pick_member
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.scoring import Weights
+from qrlora_search.describe.configuration import Configuration, Matrix
 from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.method.bases import FACTORS_OF
+from qrlora_search.method.subsets import Directions, has_subsets, keep_largest
+from qrlora_search.record.confirmation import Scored
 from qrlora_search.record.history import History, TrialHistory
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import unpack
@@ -39,16 +44,17 @@ class ExportRequest:
     under: int | None = None
     trial: int | None = None
     with_base: bool = True
+    pick: str | None = None
+    keep: int | None = None
 
 
 def export(request: ExportRequest) -> Path:
     """Writes the export and returns its folder. Raises UserError; then nothing was written."""
     if request.form not in FORMS:
         raise UserError(f"--as {request.form!r} is no form of export; use {', '.join(FORMS)}")
-    if request.under is not None and request.trial is not None:
-        raise UserError("--under and --trial exclude each other; give one of them")
+    _check_choice(request)
     history, plan = read_search(request.output, "OUTPUT")
-    trial = _chosen(request, history)
+    trial, kept = _chosen(request, history)
     if trial.configuration.whole and request.form != "merged":
         raise UserError(f"--as {request.form!r}: full fine-tuning has no adapter; use --as merged")
     base = request.output / BASE
@@ -64,9 +70,12 @@ def export(request: ExportRequest) -> Path:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        content = _facts(request, history, plan, trial, facts)
-        adapted = assemble(base, trial.configuration, load_file(weights), content)
-        _write(request, adapted, weights, draft)
+        configuration, tensors = trial.configuration, load_file(weights)
+        if kept is not None:
+            configuration, tensors = keep_largest(configuration, tensors, _directions(base, configuration), kept)
+        content = _facts(request, history, _Exported(plan, trial, kept, configuration), facts)
+        adapted = assemble(base, configuration, tensors, content)
+        _write(request, adapted, tensors, draft)
         content["files"] = {one.name: hash_file(one) for one in sorted(draft.iterdir()) if one.is_file()}
         (draft / EXPORT_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (draft / "README.md").write_text(model_card(content), encoding="utf-8")
@@ -78,19 +87,50 @@ def export(request: ExportRequest) -> Path:
     return request.to
 
 
-def _chosen(request: ExportRequest, history: History) -> TrialHistory:
+@dataclass(frozen=True)
+class _Exported:
+    plan: SearchPlan
+    trial: TrialHistory
+    kept: int | None
+    configuration: Configuration
+
+
+def _check_choice(request: ExportRequest) -> None:
+    """Raises UserError where options that choose the adapter contradict each other."""
+    chosen = {"--under": request.under, "--trial": request.trial, "--pick": request.pick}
+    given = [option for option, value in chosen.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} exclude each other; give one of them")
+    if request.keep is not None and request.trial is None:
+        raise UserError(f"--keep {request.keep} needs --trial: name the trial whose largest coefficients are kept")
+
+
+def _chosen(request: ExportRequest, history: History) -> tuple[TrialHistory, int | None]:
+    """Returns the trial that is meant, and how many of its coefficients are kept; None for all."""
     if request.trial is not None:
-        return find_finished(history, request.trial)
+        trial = find_finished(history, request.trial)
+        size = trial.configuration.parameters
+        if request.keep is not None and not has_subsets(trial.configuration):
+            raise UserError(f"--keep {request.keep}: {trial.configuration.words} has no coefficients to choose from")
+        if request.keep is not None and not 0 < request.keep < size:
+            raise UserError(f"--keep {request.keep} is out of range: trial {trial.number} has {size} coefficients")
+        return trial, request.keep
     if not (request.output / "front.json").is_file():
         raise UserError(
             f"OUTPUT {str(request.output)!r} has no front yet: the search has not ended; let it end, or "
             "name a Finished trial with --trial"
         )
-    member = pick_member(read_front(request.output), request.under, str(request.output))
-    return history.trials[member.trial]
+    member = pick_member(read_front(request.output), request.pick or "best", request.under, str(request.output))
+    return history.trials[member.trial], member.kept
 
 
-def _write(request: ExportRequest, adapted: Adapted, weights: Path, folder: Path) -> None:
+def _directions(base: Path, configuration: Configuration) -> Callable[[int, Matrix], Directions]:
+    """Returns what finds Q and Rt of a projection in the base's folder."""
+    arrays = load_file(base / factors_file(FACTORS_OF[configuration.method]))
+    return lambda layer, kind: (arrays[f"{layer}.{kind}.q"], arrays[f"{layer}.{kind}.rt"])
+
+
+def _write(request: ExportRequest, adapted: Adapted, tensors: dict[str, NDArray[np.generic]], folder: Path) -> None:
     base, family = request.output / BASE, str(adapted.config["model_type"])
     for file in sorted(base.iterdir()):
         if file.suffix != ".safetensors" and file.name not in {BASE_FILE, "config.json"}:
@@ -100,7 +140,7 @@ def _write(request: ExportRequest, adapted: Adapted, weights: Path, folder: Path
         shutil.copyfile(base / "config.json", folder / "config.json")
         return
     if request.form == "native":
-        shutil.copyfile(weights, folder / NATIVE)
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / NATIVE)
     else:
         head: dict[str, NDArray[np.float32]] = {name: adapted.state[name] for name in head_weights(family)}
         write_lora(folder, family, adapted.factors, head, BASE)
@@ -110,19 +150,24 @@ def _write(request: ExportRequest, adapted: Adapted, weights: Path, folder: Path
             link_or_copy(file, folder / BASE / file.name)
 
 
-def _facts(
-    request: ExportRequest, history: History, plan: SearchPlan, trial: TrialHistory, base: dict[str, Any]
-) -> dict[str, Any]:
-    what = trial.configuration
-    scores: dict[str, Any] = {}
+def _scores(history: History, trial: int, kept: int | None) -> dict[str, Any]:
+    """Returns what the record knows of this very adapter, by split."""
+    newest = history.trials[trial].reports[-1]
+    found: dict[str, Any] = {}
     for split, labels in history.labels.items():
-        scored = history.scored.get((trial.number, split))
+        scored = history.scored.get((trial, split))
+        if kept is not None:
+            scored = history.confirmation.derived.get((trial, kept, split))
+        elif scored is None and split == "selection":
+            scored = Scored(newest.metrics, newest.packed, newest.loss)
         if scored is not None:
-            scores[split] = {"n": len(unpack(labels)), "metrics": scored.metrics, "packed": scored.packed}
-    if "selection" not in scores:
-        last = trial.reports[-1]
-        n = len(unpack(history.labels["selection"]))
-        scores["selection"] = {"n": n, "metrics": last.metrics, "packed": last.packed}
+            found[split] = {"n": len(unpack(labels)), "metrics": scored.metrics, "packed": scored.packed}
+    return found
+
+
+def _facts(request: ExportRequest, history: History, what: _Exported, base: dict[str, Any]) -> dict[str, Any]:
+    plan, trial, configuration = what.plan, what.trial, what.configuration
+    scores = _scores(history, trial.number, what.kept)
     controls = {split: history.scored[None, split].metrics for split in scores if (None, split) in history.scored}
     return {
         "version": 1,
@@ -130,11 +175,13 @@ def _facts(
         "task": plan.task,
         "stand_in": plan.stand_in,
         "trial": trial.number,
-        "method": what.method,
-        "words": what.words,
-        "configuration": what.to_json(),
-        "parameters": what.parameters,
-        "head_parameters": plan.encoder.head_parameters if what.head == "trained" else 0,
+        "kept": what.kept,
+        "method": configuration.method,
+        "words": configuration.words,
+        "configuration": configuration.to_json(),
+        "parameters": configuration.parameters,
+        "head_parameters": plan.encoder.head_parameters if configuration.head == "trained" else 0,
+        "selected_on": plan.space.selection.on,
         "warm_up_parameters": plan.encoder.parameters + plan.encoder.head_parameters,
         "labels": base["labels"],
         "max_length": base["max_length"],

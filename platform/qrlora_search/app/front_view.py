@@ -1,24 +1,20 @@
 """The front as plain, versioned data: what console, files, MLflow and dashboards all draw.
 
-Built from the record alone. Membership is decided on the selection split; the report split is shown beside it.
+Version 2. `views.building` makes it from the record alone.
 """
 
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qrlora_search.describe.plan import Frozen, SearchPlan
-from qrlora_search.describe.tasks import Task, find_task
-from qrlora_search.record.history import HEAD_ONLY, History, Scored, TrialHistory
-from qrlora_search.values.fronts import front, hypervolume
-from qrlora_search.values.intervals import Interval, paired_difference, score_interval
-from qrlora_search.values.packing import unpack
-from qrlora_search.values.states import TrialState
+
+VERSION = 2
 
 
 class ScoreView(Frozen):
-    """A score on one split over n examples, with its standard error and 95 % interval over examples."""
+    """A score on one split over n examples, with its standard error and 95 % interval.
+
+    seeds: how many trainings it is the mean of. over: what the interval is over; with one seed examples alone.
+    """
 
     split: str
     n: int
@@ -27,16 +23,19 @@ class ScoreView(Frozen):
     low: float
     high: float
     metrics: dict[str, float]
+    seeds: int = 1
+    over: Literal["examples", "seeds and examples"] = "examples"
 
 
 class DifferenceView(Frozen):
-    """Member minus the better control on the same examples, with its 95 % interval."""
+    """Member minus the better control on the same examples, with its 95 % interval over seeds and examples."""
 
     split: str
     n: int
     difference: float
     low: float
     high: float
+    seeds: int = 1
 
     @property
     def told_apart(self) -> bool:
@@ -45,7 +44,11 @@ class DifferenceView(Frozen):
 
 
 class ControlView(Frozen):
-    """A model without adapter: `warm-up` as it is, or `head-only`, whose head was trained like a trial's."""
+    """A model without adapter: `warm-up` as it is, or `head-only`, whose head was trained like a trial's.
+
+    selection: for the head-only control the mean over its further seeds, where there are any. The warm-up as it is has
+    no seeds: its variation is over examples.
+    """
 
     kind: Literal["warm-up", "head-only"]
     head_parameters: int
@@ -54,26 +57,49 @@ class ControlView(Frozen):
 
 
 class MemberView(Frozen):
-    """One member of the front."""
+    """One member of the front.
+
+    kept: None for a trial as it was trained; else this is a derived adapter, the trial's `kept` largest coefficients.
+    parameters: exact, equal to kept where that is given. selection: what membership was decided by: the mean over
+    further seeds where confirmed, else the score that brought it in. first: the score that brought it in. probability:
+    of being on the front, by bootstrap over seeds and examples; None where not confirmed. report: the mean over the
+    same seeds' adapters. exported_report: of the one adapter that is exported, the trial's own. against_control: on
+    the report splits; on_selection: the same on the selection split. adapter: its file in the output folder.
+    """
 
     trial: int
+    kept: int | None
     parameters: int
     head_parameters: int
     words: str
+    method: str
     tau: float | None
     ranks: list[tuple[int, str, int]]
     learning_rate: float
     batch_size: int
     epochs: int
     head: str
+    confirmed: bool
     selection: ScoreView
+    first: ScoreView
+    probability: float | None
     report: list[ScoreView]
+    exported_report: list[ScoreView]
     against_control: list[DifferenceView]
+    on_selection: DifferenceView | None
     adapter: str
+
+    @property
+    def name(self) -> str:
+        """Returns the trial's number, and the coefficients kept where it is derived, e.g. `17` or `17, 64 kept`."""
+        return str(self.trial) if self.kept is None else f"{self.trial}, {self.kept} kept"
 
 
 class PointView(Frozen):
-    """One trial as a point of a plot: its size, its newest score on the selection split, and how it ended."""
+    """One trial as a point of a plot: its size, its newest score on the selection split, and how it ended.
+
+    state: finished, stopped, failed, unfinished, or derived: `kept` largest coefficients of a Finished trial.
+    """
 
     trial: int
     parameters: int
@@ -82,24 +108,133 @@ class PointView(Frozen):
     state: str
     words: str
     reason: str
+    kept: int | None = None
+
+
+class CandidateView(Frozen):
+    """A point of the raw front, and what became of it when it was trained again with further seeds.
+
+    first: the selection score that brought it in. confirmed: the mean over further seeds, None without any.
+    """
+
+    trial: int
+    kept: int | None
+    parameters: int
+    first: float
+    confirmed: float | None
+    seeds: int
+    probability: float | None
+    member: bool
+    reason: str
+
+
+class ConfirmationView(Frozen):
+    """How far the front can be trusted. status: `confirmed`: membership was decided by further seeds; `unconfirmed`:
+    by the scores that brought the members in, for the reason given.
+
+    epochs_allowed, epochs_spent: of confirmation, against search_epochs of the search itself. seeds: of batch order.
+    curse: mean over candidates of first minus confirmed score; curse_report: mean over members of first minus the score
+    on the first report split (that difference has the two splits' own difference in it, too).
+    """
+
+    status: Literal["confirmed", "unconfirmed"]
+    reason: str
+    share: float
+    search_epochs: int
+    epochs_allowed: int
+    epochs_spent: int
+    seeds: list[int]
+    warmups: int
+    candidates: list[CandidateView]
+    curse: float | None
+    curse_report: float | None
+
+
+class PickView(Frozen):
+    """A member that one would take, or why there is none. name: knee, best, one-se, beats-control, or under-N."""
+
+    name: str
+    trial: int | None
+    kept: int | None
+    parameters: int | None
+    words: str
+
+
+class SettingView(Frozen):
+    """How much one setting matters, as a share of all, with its 95 % bootstrap interval over trials."""
+
+    setting: str
+    share: float
+    low: float
+    high: float
+
+
+class ImportanceView(Frozen):
+    """What buys accuracy per parameter, by PED-ANOVA over n Finished trials.
+
+    question: `front`: reaching the front; `score at size`: a high score for the size. settings: most important first,
+    empty where there are too few trials, which `words` says.
+    """
+
+    question: Literal["front", "score at size"]
+    n: int
+    settings: list[SettingView]
+    words: str
+
+
+class BillLine(Frozen):
+    """Epochs and seconds that were spent or saved. estimated: not measured but worked out, as `words` says."""
+
+    name: str
+    kind: Literal["spent", "saved"]
+    epochs: int
+    seconds: float
+    estimated: bool
+    words: str
+
+
+class BillView(Frozen):
+    """What the search cost, from its record. unit: core-seconds or GPU-seconds. counterfactual: epochs and seconds of
+    the same proposals without stopping, duplicates and constant states.
+    """
+
+    unit: Literal["core-seconds", "GPU-seconds"]
+    lines: list[BillLine]
+    counterfactual_epochs: int
+    counterfactual_seconds: float
+
+    def total(self, kind: Literal["spent", "saved"]) -> float:
+        """Returns the seconds of all lines of a kind."""
+        return sum(line.seconds for line in self.lines if line.kind == kind)
 
 
 class HypervolumeView(Frozen):
-    """Area in score x log10(1 + parameters), quoted with its split and reference."""
+    """Area in score x log10(1 + parameters), quoted with its split and reference.
+
+    value: of the members by the scores that decided. raw: of the raw front by the scores that brought it in, which
+    flatter it. without_derived: raw without derived adapters: the difference is what they add.
+    """
 
     value: float
     split: Literal["selection"] = "selection"
     reference_score: float
     reference_parameters: int
+    raw: float
+    without_derived: float
 
 
 class FrontView(Frozen):
-    """Everything a picture or a table of a search needs. counts: trials by state, duplicates and refusals."""
+    """Everything a picture or a table of a search needs. counts: trials by state, duplicates and refusals.
 
-    version: Literal[1] = 1
+    marks: what must be said wherever the front is shown, e.g. STAND-IN, UNCONFIRMED; empty for none.
+    """
+
+    version: Literal[2] = 2
     search_id: str
     title: str
+    marks: list[str]
     stand_in: bool
+    selected_on: Literal["held-out", "validation"]
     task: str
     objective: str
     outcome: str
@@ -108,6 +243,10 @@ class FrontView(Frozen):
     controls: list[ControlView]
     members: list[MemberView]
     points: list[PointView]
+    confirmation: ConfirmationView
+    picks: list[PickView]
+    importance: list[ImportanceView]
+    bill: BillView
     hypervolume: HypervolumeView
     counts: dict[str, int]
     notes: list[str]
@@ -116,154 +255,3 @@ class FrontView(Frozen):
     def better_control(self) -> ControlView:
         """Returns the control with the higher score on the selection split."""
         return max(self.controls, key=lambda one: one.selection.score)
-
-
-def better_control_score(history: History) -> tuple[int | None, float]:
-    """Returns the better control on the selection split (None: the warmed-up model; else HEAD_ONLY) and its score."""
-    objective = find_task(_plan(history).task).objective
-    best: int | None = None
-    score = history.scored[None, "selection"].metrics[objective]
-    head_only = history.trials.get(HEAD_ONLY)
-    if head_only is not None and head_only.state is TrialState.FINISHED and (head_only.score or -1.0) > score:
-        best, score = HEAD_ONLY, head_only.reports[-1].score
-    return best, score
-
-
-def members_of(history: History) -> list[int]:
-    """Returns the trials on the front, smallest first: the ones worth scoring on the report split."""
-    return [one.trial for one in front(history.finished(), better_control_score(history)[1])]
-
-
-def build_front_view(history: History, outcome: str, seconds: float) -> FrontView:
-    """Returns the view of a search whose control is scored; report scores are blank until the end has scored them."""
-    plan = _plan(history)
-    task = find_task(plan.task)
-    best, score = better_control_score(history)
-    finished = history.finished()
-    volume = HypervolumeView(
-        value=hypervolume(finished, score, plan.encoder.parameters),
-        reference_score=score,
-        reference_parameters=plan.encoder.parameters,
-    )
-    controls = [_control(history, task, None)]
-    if (HEAD_ONLY, "selection") in history.scored:
-        controls.append(_control(history, task, HEAD_ONLY))
-    return FrontView(
-        search_id=history.search_id,
-        title=plan.title,
-        stand_in=plan.stand_in,
-        task=task.name,
-        objective=task.objective,
-        outcome=outcome,
-        seconds=seconds,
-        plan=plan,
-        controls=controls,
-        members=[_member(history, task, number, best) for number in members_of(history)],
-        points=[_point(one) for one in history.searched],
-        hypervolume=volume,
-        counts=_counts(history),
-        notes=_notes(plan),
-    )
-
-
-def _plan(history: History) -> SearchPlan:
-    if history.plan is None:
-        raise ValueError("a front needs the search's plan")
-    return history.plan
-
-
-def labels_of(history: History, split: str) -> NDArray[np.float64]:
-    """Returns the labels of a split, from the record."""
-    return unpack(history.labels[split])
-
-
-def score_view(history: History, task: Task, split: str, scored: Scored) -> ScoreView:
-    """Returns a score with its interval over examples."""
-    interval = score_interval(task.statistic, labels_of(history, split), unpack(scored.packed))
-    return ScoreView(
-        split=split,
-        n=interval.n,
-        score=scored.metrics[task.objective],
-        error=interval.error,
-        low=interval.low,
-        high=interval.high,
-        metrics=scored.metrics,
-    )
-
-
-def _control(history: History, task: Task, number: int | None) -> ControlView:
-    plan = _plan(history)
-    return ControlView(
-        kind="warm-up" if number is None else "head-only",
-        head_parameters=0 if number is None else plan.encoder.head_parameters,
-        selection=score_view(history, task, "selection", history.scored[number, "selection"]),
-        report=_reports(history, task, number),
-    )
-
-
-def _reports(history: History, task: Task, number: int | None) -> list[ScoreView]:
-    splits = [split for split in task.report_splits if (number, split) in history.scored]
-    return [score_view(history, task, split, history.scored[number, split]) for split in splits]
-
-
-def _member(history: History, task: Task, number: int, control: int | None) -> MemberView:
-    one, configuration = history.trials[number], history.trials[number].configuration
-    tau = one.proposal.get("tau")
-    newest = one.reports[-1]
-    selection = history.scored.get((number, "selection"), Scored(newest.metrics, newest.packed, newest.loss))
-    splits = [split for split in task.report_splits if {(number, split), (control, split)} <= history.scored.keys()]
-    return MemberView(
-        trial=number,
-        parameters=configuration.parameters,
-        head_parameters=_plan(history).encoder.head_parameters if configuration.head == "trained" else 0,
-        words=configuration.words,
-        tau=None if tau is None else float(tau),
-        ranks=[(rank.layer, rank.matrix, rank.rank) for rank in configuration.ranks],
-        learning_rate=configuration.learning_rate,
-        batch_size=configuration.batch_size,
-        epochs=configuration.epochs,
-        head=configuration.head,
-        selection=score_view(history, task, "selection", selection),
-        report=_reports(history, task, number),
-        against_control=[_difference(history, task, split, number, control) for split in splits],
-        adapter=f"front/trial-{number:05d}.safetensors",
-    )
-
-
-def _difference(history: History, task: Task, split: str, number: int, control: int | None) -> DifferenceView:
-    ours, theirs = (unpack(history.scored[key, split].packed) for key in (number, control))
-    interval: Interval = paired_difference(task.statistic, labels_of(history, split), ours, theirs)
-    return DifferenceView(split=split, n=interval.n, difference=interval.value, low=interval.low, high=interval.high)
-
-
-def _point(one: TrialHistory) -> PointView:
-    return PointView(
-        trial=one.number,
-        parameters=one.configuration.parameters,
-        score=one.score,
-        epochs=len(one.reports),
-        state=str(one.state) if one.state is not None else "unfinished",
-        words=one.configuration.words,
-        reason=one.reason,
-    )
-
-
-def _counts(history: History) -> dict[str, int]:
-    counts = {str(state): len(history.in_state(state)) for state in TrialState}
-    return counts | {
-        "unfinished": sum(one.state is None for one in history.searched),
-        "duplicates": sum(one.duplicate_of is not None for one in history.trials.values()),
-        "refused": sum(one.refused for one in history.trials.values()),
-    }
-
-
-def _notes(plan: SearchPlan) -> list[str]:
-    notes = [
-        "Members are chosen on the selection split, whose scores therefore flatter them; "
-        "the report split fed no decision.",
-        "Intervals are over examples, for this one warm-up and seed; variation between warm-ups is not in them.",
-        "Parameters are the adapter's; the warm-up trained every weight of the model first.",
-    ]
-    if plan.stand_in:
-        notes.insert(0, "STAND-IN: the data are generated and not GLUE; the scores say nothing about the real task.")
-    return notes

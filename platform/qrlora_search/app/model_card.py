@@ -41,6 +41,10 @@ def model_card(facts: dict[str, Any]) -> str:
             shown = "" if control is None else f"{control:.4f}"
             lines.append(f"| {split} | {scored['n']:,} | {metric} | {value:.4f} | {shown} |")
     lines += ["", "The selection split chose this adapter and flatters it. One warm-up, one seed."]
+    if facts.get("kept") is not None:
+        lines.append(f"Derived without training: the {facts['kept']:,} largest coefficients of the trial's own.")
+    if facts.get("selected_on") == "validation":
+        lines.append("SELECTED ON THE VALIDATION SET: it fed the search's decisions and flatters the adapter, too.")
     if facts["stand_in"]:
         lines.append("The data were generated; the scores say nothing about the real task.")
     if facts["labels"]:

@@ -1,23 +1,37 @@
-"""Which member of a front is meant: the best, the best under a size, or a trial by its number."""
+"""Which member of a front is meant: a pick by its name, the best under a size, or a trial by its number."""
 
 from qrlora_search.app.front_view import FrontView, MemberView
 from qrlora_search.record.history import History, TrialHistory
-from qrlora_search.values.errors import UserError
+from qrlora_search.values.errors import UserError, nearest
+from qrlora_search.values.picks import best_under
 from qrlora_search.values.states import TrialState
 
+PICKS = ("knee", "best", "one-se", "beats-control")
 
-def pick_member(view: FrontView, under: int | None, output: str) -> MemberView:
-    """Returns the member with the highest score on the selection split, of at most `under` parameters if given."""
+
+def pick_member(view: FrontView, pick: str, under: int | None, output: str) -> MemberView:
+    """Returns a pick of the front, or the best of at most `under` parameters. Raises UserError where there is none."""
+    if pick not in PICKS:
+        raise UserError(f"--pick {pick!r} is not known; {nearest(pick, PICKS)}use {', '.join(PICKS)}")
     if not view.members:
         raise UserError(
             f"OUTPUT {output!r} has an empty front: no trial was better than the control; "
             "name a Finished one with --trial, or search on with a larger --budget"
         )
-    allowed = [one for one in view.members if under is None or one.parameters <= under]
-    if not allowed:
-        smallest = min(one.parameters for one in view.members)
-        raise UserError(f"--under {under}: the smallest member of the front has {smallest} parameters; allow as many")
-    return max(allowed, key=lambda one: one.selection.score)
+    if under is not None:
+        place = best_under(
+            [one.parameters for one in view.members], [one.selection.score for one in view.members], under
+        )
+        if place is None:
+            smallest = min(one.parameters for one in view.members)
+            raise UserError(
+                f"--under {under}: the smallest member of the front has {smallest} parameters; allow as many"
+            )
+        return view.members[place]
+    found = next(one for one in view.picks if one.name == pick)
+    if found.trial is None:
+        raise UserError(f"--pick {pick!r}: {found.words}; use another pick, or --trial")
+    return next(one for one in view.members if (one.trial, one.kept) == (found.trial, found.kept))
 
 
 def find_finished(history: History, number: int) -> TrialHistory:

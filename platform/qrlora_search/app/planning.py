@@ -61,7 +61,7 @@ def plan_search(checked: Checked) -> Planned:
             f"that {model.name} reads; lower it"
         )
     tracking = request.tracking_uri or local_tracking(RUNS)
-    splits = split_rows(rows.splits, checked.task, request.seed, request.train_limit)
+    splits = split_rows(rows.splits, checked.task, request.seed, request.train_limit, checked.space.selection.on)
     plan = SearchPlan(
         task=checked.task.name,
         seed=request.seed,

@@ -7,7 +7,7 @@ from qrlora_search.app.front_view import FrontView
 CONTROL_X = 1.0
 """Where the control, of 0 parameters, stands on a log axis: left of everything, behind a broken axis."""
 TICKS = {CONTROL_X: "0 //", 10.0: "10", 100.0: "100", 1000.0: "1,000", 10_000.0: "10,000", 100_000.0: "100,000"}
-MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": "."}
+MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": ".", "derived": "v"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Cloud:
 
 @dataclass(frozen=True)
 class FrontPlot:
-    """members: parameters, score on the selection split, its interval, and the score on the report split or None."""
+    """members: parameters, score on the selection split as it counts, its interval (the band), the score that brought
+    it in, the score on the report split or None, and whether it is derived. caption: what the band is over, with n.
+    """
 
     title: str
     x_label: str
@@ -35,8 +37,11 @@ class FrontPlot:
     members_y: list[float]
     members_low: list[float]
     members_high: list[float]
+    members_first: list[float]
     members_report: list[float | None]
+    members_derived: list[bool]
     members_words: list[str]
+    caption: str
     footer: str
 
 
@@ -67,12 +72,29 @@ def plot_data(view: FrontView) -> FrontPlot:
         members_y=[one.selection.score for one in members],
         members_low=[one.selection.low for one in members],
         members_high=[one.selection.high for one in members],
+        members_first=[one.first.score for one in members],
+        members_derived=[one.kept is not None for one in members],
         members_report=[one.report[0].score if one.report else None for one in members],
-        members_words=[f"trial {one.trial}: {one.words}, {one.parameters} parameters" for one in members],
+        members_words=[f"trial {one.name}: {one.words}, {one.parameters} parameters" for one in members],
+        caption=_caption(view),
         footer=(
             f"model {view.plan.model.name}; data {view.plan.data.name} ({view.plan.data.kind}); "
             f"hypervolume {view.hypervolume.value:.4f} on the selection split above "
             f"{view.hypervolume.reference_score:.3f}, left of P = {view.hypervolume.reference_parameters:,}; "
-            "bars: 95 % over examples"
+            f"{_caption(view)}"
         ),
+    )
+
+
+def _caption(view: FrontView) -> str:
+    """Returns what the band is over, and whether the front is confirmed."""
+    if not view.members:
+        return "the front is the control alone"
+    over = {one.selection.over for one in view.members}
+    seeds = [one.selection.seeds for one in view.members]
+    span = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
+    kind = "confirmed by" if view.confirmation.status == "confirmed" else "UNCONFIRMED, of"
+    return (
+        f"{kind} {span} {'further ' if kind == 'confirmed by' else ''}seed{'s' if span != '1' else ''} a member; band: "
+        f"95 % over {' or '.join(sorted(over))}, given this one warm-up"
     )

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
 import os
 import re
 from pathlib import Path
 
-from qrlora_search.app.front_view import FrontView
+from qrlora_search.app.front_view import VERSION, FrontView
+from qrlora_search.values.errors import UserError
 from qrlora_search.values.faults import passing
 
 
@@ -25,7 +27,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 def front_csv(view: FrontView) -> str:
     """Returns the front as CSV: the controls first, then the members, one line each."""
     report = view.plan.counts.report
-    header = ["kind", "trial", "data", "parameters", "head_parameters", "adapts", "tau", "learning_rate", "head"]
+    header = [
+        "kind",
+        "trial",
+        "kept",
+        "data",
+        "parameters",
+        "head_parameters",
+        "adapts",
+        "tau",
+        "learning_rate",
+        "head",
+    ]
+    header += ["confirmed", "selected_on", "probability", f"brought_in_{view.objective}"]
     header += ["selection_n", f"selection_{view.objective}", "selection_low", "selection_high"]
     for split in report:
         header += [f"{split}_n", f"{split}_{view.objective}", f"{split}_low", f"{split}_high"]
@@ -33,11 +47,13 @@ def front_csv(view: FrontView) -> str:
     rows: list[list[object]] = []
     data = view.plan.data.kind
     for control in view.controls:
-        row: list[object] = [f"control {control.kind}", "", data, 0, control.head_parameters, "", "", "", ""]
+        row: list[object] = [f"control {control.kind}", "", "", data, 0, control.head_parameters, "", "", "", ""]
+        row += ["", view.selected_on, "", ""]
         rows.append(row + _scores(view, control.selection, control.report, {}))
     for one in view.members:
-        row = ["member", one.trial, data, one.parameters, one.head_parameters, one.words]
+        row = ["member", one.trial, one.kept, data, one.parameters, one.head_parameters, one.words]
         row += [one.tau, one.learning_rate, one.head]
+        row += [one.confirmed, view.selected_on, one.probability, one.first.score]
         differences = {difference.split: difference for difference in one.against_control}
         rows.append(row + _scores(view, one.selection, one.report, differences))
     text = io.StringIO()
@@ -72,5 +88,24 @@ def write_front(view: FrontView, folder: Path) -> list[Path]:
 
 
 def read_front(folder: Path) -> FrontView:
-    """Returns the view that `write_front` wrote."""
-    return FrontView.model_validate_json((folder / "front.json").read_text(encoding="utf-8"))
+    """Returns the view that `write_front` wrote; one of an earlier version is built anew from the folder's record.
+
+    Raises UserError where the file is of another version and there is no record beside it, or is none of ours.
+    """
+    file = folder / "front.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["version"] == VERSION:
+            return FrontView.model_validate(content)
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UserError(f"{str(file)!r} is no front of a search; name a folder that --output made") from None
+    if content["version"] == 1 and (folder / "record.db").is_file():
+        from qrlora_search.app.reading import read_search
+        from qrlora_search.app.views.building import build_front_view
+
+        history, _ = read_search(folder, "front.json of")
+        return build_front_view(history, history.outcome, history.seconds)
+    raise UserError(
+        f"{str(file)!r} is of version {content['version']}, this program reads {VERSION}; "
+        "read it in the search's output folder, beside its record.db, or search again"
+    )

@@ -6,7 +6,7 @@ from functools import partial
 
 from rich.console import Console
 
-from qrlora_search.app.console import make_console, show_front, show_plan
+from qrlora_search.app.console import confirmation_in_words, make_console, show_front, show_plan
 from qrlora_search.app.cost import expected_seconds, measured_speed
 from qrlora_search.app.delivery import deliver_again
 from qrlora_search.app.output import check_places, held, open_output
@@ -14,7 +14,7 @@ from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
 from qrlora_search.app.serving import check_port
-from qrlora_search.app.session import Session
+from qrlora_search.app.session import Session, Workforce
 from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
@@ -63,6 +63,7 @@ def _show_cost(console: Console, planned: Planned) -> None:
         f"trials: {plan.budget}, at most {plan.budget * plan.space.training.epochs} epochs; "
         f"about {trials / 60:.1f} min (rough: from this machine's measured speed)"
     )
+    console.print(f"confirmation: {confirmation_in_words(plan)}")
     console.print("dry run: nothing was started or written")
 
 
@@ -127,7 +128,8 @@ def _run_on_ray(
     silence_s = plan.space.training.report_timeout_s
     engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads, silence_s)
     session = Session(planned, prepared, console, resumed)
-    return session.run(engine, started, signals, metrics_port)
+    work = Workforce(threads, workers if plan.gpus_per_trial > 0 else cpus)
+    return session.run(engine, started, signals, work, metrics_port)
 
 
 def _tell(console: Console, started: float, words: str) -> None:

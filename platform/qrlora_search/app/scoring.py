@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.views.members import adapter_name
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.method.metrics import compute_metrics
+from qrlora_search.method.subsets import keep_largest_of
 from qrlora_search.method.training import predict_with
 from qrlora_search.method.workbench import Materials, Workbench, build_workbench
 from qrlora_search.record.history import TrialHistory
@@ -18,16 +20,17 @@ from qrlora_search.values.states import Report
 
 
 class Weights:
-    """The adapters of a search's trials as safetensors files, the newest epoch of each; and checkpoints of those that
-    have not ended.
+    """The adapters of a search's trials as safetensors files, the newest epoch of each, and of their confirmation; and
+    checkpoints of trials that have not ended.
     """
 
     def __init__(self, output: Path) -> None:
         self.folder = output / "trials"
 
-    def path(self, trial: int) -> Path:
-        """Returns the file of a trial; the head-only control is trial -1."""
-        return self.folder / (f"trial-{trial:05d}.safetensors" if trial >= 0 else "head-only.safetensors")
+    def path(self, trial: int, run: int | None = None) -> Path:
+        """Returns the file of a trial, or of a further training of it; the head-only control is trial -1."""
+        name = f"trial-{trial:05d}" if trial >= 0 else "head-only"
+        return self.folder / (f"{name}.safetensors" if run is None else f"{name}-again-{run:04d}.safetensors")
 
     def state_path(self, trial: int) -> Path:
         """Returns the file of a trial's checkpoint."""
@@ -57,6 +60,23 @@ class Weights:
             if file.name.startswith(".") or (file.name.endswith(".state.safetensors") and file.name not in kept):
                 file.unlink(missing_ok=True)
 
+    def keep_again(self, trial: int, run: int, content: bytes) -> None:
+        """Writes the newest weights of a further training of a trial."""
+        self.folder.mkdir(exist_ok=True)
+        write_atomically(self.path(trial, run), content)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An adapter to be scored. kept: so many of its coefficients, the largest; None for all. run: a further training,
+    with its seed; None for the trial's own.
+    """
+
+    trial: TrialHistory
+    kept: int | None = None
+    run: int | None = None
+    seed: int | None = None
+
 
 class Scorer:
     """Scores on the splits of a search, in float32 whatever the trials were trained in, as exports are scored.
@@ -75,22 +95,32 @@ class Scorer:
             self._bench = build_workbench(self.materials)
         return self._bench
 
-    def score(self, trial: TrialHistory | None, split: str) -> dict[str, object]:
-        """Returns the record's `scored` data: metrics, loss and packed predictions. trial None: the control."""
-        order = None if trial is None else TrialOrder(trial.number, trial.configuration, self.seed)
-        content = b"" if trial is None else self.weights.path(trial.number).read_bytes()
+    def score(self, wanted: TrialHistory | Wanted | None, split: str) -> dict[str, object]:
+        """Returns the record's `scored` data: metrics, loss and packed predictions. None: the control."""
+        order, content = None, b""
+        if wanted is not None:
+            order, content = self.adapter(wanted if isinstance(wanted, Wanted) else Wanted(wanted))
         predictions, loss = predict_with(self.bench, order, content, split)
         task = self.bench.task
         metrics = compute_metrics(task, self.bench.splits[split].labels_N, predictions)
         packed = pack(predictions if task.regression else predictions.astype(np.int64))
         return {"split": split, "metrics": metrics, "loss": loss, "packed": packed}
 
+    def adapter(self, wanted: Wanted) -> tuple[TrialOrder, bytes]:
+        """Returns an adapter's order and its weights, cut to the coefficients that are kept."""
+        one = wanted.trial
+        configuration, content = one.configuration, self.weights.path(one.number, wanted.run).read_bytes()
+        if wanted.kept is not None:
+            configuration, content = keep_largest_of(self.materials, configuration, content, wanted.kept)
+        return TrialOrder(one.number, configuration, self.seed if wanted.seed is None else wanted.seed), content
 
-def copy_adapter(weights: Weights, trial: TrialHistory, folder: Path, facts: dict[str, object]) -> None:
+
+def copy_adapter(scorer: Scorer, wanted: Wanted, folder: Path, facts: dict[str, object]) -> None:
     """Writes a member's adapter into a folder: coefficients (and head) as safetensors, what they belong to as JSON."""
     folder.mkdir(exist_ok=True)
-    name = f"trial-{trial.number:05d}"
-    write_atomically(folder / f"{name}.safetensors", weights.path(trial.number).read_bytes())
-    what = trial.configuration
-    content = {"trial": trial.number, "configuration": what.to_json(), "parameters": what.parameters, **facts}
-    write_atomically(folder / f"{name}.json", json.dumps(content, indent=1).encode())
+    name = adapter_name(wanted.trial.number, wanted.kept)
+    order, content = scorer.adapter(wanted)
+    write_atomically(folder / f"{name}.safetensors", content)
+    what = order.configuration
+    told = {"trial": order.trial, "kept": wanted.kept, "configuration": what.to_json(), "parameters": what.parameters}
+    write_atomically(folder / f"{name}.json", json.dumps({**told, **facts}, indent=1).encode())

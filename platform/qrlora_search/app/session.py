@@ -3,19 +3,23 @@
 import shutil
 import time
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
 
 from qrlora_search.adapters.optuna_search.sampler import SearchSampler
 from qrlora_search.app.bases import BASE, keep_base
+from qrlora_search.app.confirming import Confirming
 from qrlora_search.app.console import ProgressSink, show_front
 from qrlora_search.app.delivery import deliver, followers, show_link
-from qrlora_search.app.front_view import FrontView, build_front_view, members_of
+from qrlora_search.app.ending import Ending
+from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.loop import ALL_FAILED, SearchLoop
+from qrlora_search.app.phases import InTurn
 from qrlora_search.app.planning import PLAN_FILE, Planned
-from qrlora_search.app.report_files import write_atomically, write_front
-from qrlora_search.app.scoring import Scorer, Weights, copy_adapter
+from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.scoring import Scorer, Weights
 from qrlora_search.app.signals import EXIT_CODES, Signals
 from qrlora_search.app.trial_files import write_spectra, write_trials
 from qrlora_search.describe.configuration import Configuration
@@ -31,6 +35,14 @@ from qrlora_search.record.pump import Pump
 from qrlora_search.record.storage import claim_place
 from qrlora_search.values.packing import pack
 from qrlora_search.values.states import TrialState
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """What a search works with. threads: of one trial; lanes: cores or GPUs that prepare."""
+
+    threads: int
+    lanes: int
 
 
 class Session:
@@ -76,22 +88,31 @@ class Session:
             names = ("selection", *self.plan.counts.report)
             labels = {name: pack(tokens[name].labels_N.astype(kind)) for name in names}
             self._append("prepared", {"made": list(self.prepared.made), "labels": labels})
-        self._score(None, "selection")
+        if (None, "selection") not in self.history.scored:
+            self._append("scored", self.scorer.score(None, "selection"))
 
-    def run(self, engine: Engine, started: float, signals: Signals, metrics_port: int | None = None) -> int:
+    def run(
+        self, engine: Engine, started: float, signals: Signals, work: Workforce, metrics_port: int | None = None
+    ) -> int:
         """Runs the search to its end and returns the exit code. metrics_port: serve metrics for Prometheus there."""
         progress = Pump(self.record, lambda: ProgressSink(self.console), "progress")
         pumps = [*followers(self.plan, self.tracking, self.record, self.output), *self._metrics(metrics_port)]
         loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights)
-        if self.plan.time_limit_s is not None:
-            loop.set_deadline(time.monotonic, started + self.plan.time_limit_s)
+        confirming = Confirming(self.plan, self.record, self.history, self.scorer)
+        if self.plan.time_limit_s is not None:  # its last part is for confirmation, in the proportion of the epochs
+            for_trials = self.plan.time_limit_s / (1 + self.plan.space.confirm.share)
+            loop.set_deadline(time.monotonic, started + for_trials)
+            confirming.set_deadline(time.monotonic, started + self.plan.time_limit_s)
+        turns = InTurn([loop, confirming])
         spent = dict(self.prepared.seconds)
+        prepared_s = work.lanes * sum(spent.values())
+        self._append("engine", {"threads": work.threads, "preparation_s": prepared_s})
         began = time.monotonic()
-        with signals.listening(loop.interrupt):
-            engine.run(loop)
+        with signals.listening(turns.interrupt):
+            engine.run(turns)
             spent |= {"trials": time.monotonic() - began, "sinks": sum(one.busy_s for one in (progress, *pumps))}
             progress.close(self.record.last())
-            view = self._end(loop, started, spent)
+            view = self._end(loop.ending or confirming.ending or "complete", started, spent)
             show_front(self.console, view, str(self.output))
             deliver(pumps, self.record, self.console)
             show_link(pumps, self.console)
@@ -126,23 +147,12 @@ class Session:
             self.plan.space, proposal, self.prepared.spectra, self.plan.encoder.layers, self.plan.encoder.parameters
         )
 
-    def _end(self, loop: SearchLoop, started: float, spent: dict[str, float]) -> FrontView:
+    def _end(self, outcome: str, started: float, spent: dict[str, float]) -> FrontView:
         """Scores the report split once for the controls and the members, writes the files, closes the record."""
-        outcome, began = loop.ending or "complete", time.monotonic()
-        members = members_of(self.history)
-        controls: list[int | None] = [None]
-        if HEAD_ONLY in self.history.trials and self.history.trials[HEAD_ONLY].state is TrialState.FINISHED:
-            controls.append(HEAD_ONLY)
-            self._score(HEAD_ONLY, "selection")
-        if outcome in {"complete", "time limit"}:
-            for split in self.plan.counts.report:
-                for number in (*controls, *members):
-                    self._score(number, split)
-            for number in members:
-                self._score(number, "selection")
-        seconds = self.before + time.monotonic() - started
-        view = build_front_view(self.history, outcome, seconds)
-        self._write(view)
+        began, ending = time.monotonic(), Ending(self.plan, self.record, self.history, self.scorer)
+        members = ending.score(with_report=outcome in {"complete", "time limit"})
+        write_trials(self.history, self.output)
+        view = ending.write(self.output, outcome, self.before + time.monotonic() - started)
         data: dict[str, object] = {
             "outcome": outcome,
             "seconds": time.monotonic() - started,
@@ -150,30 +160,11 @@ class Session:
             "hypervolume": view.hypervolume.value,
             "front_size": len(members),
             "trials": len(self.history.searched),
-            "members": members,
+            "members": sorted({trial for trial, _ in members}),
+            "marks": view.marks,
         }
         self._append("closed", data)
         return view
-
-    def _score(self, number: int | None, split: str) -> None:
-        if (number, split) not in self.history.scored:
-            trial = None if number is None else self.history.trials[number]
-            self._append("scored", self.scorer.score(trial, split), number)
-
-    def _write(self, view: FrontView) -> None:
-        folder = self.output / "front"
-        shutil.rmtree(folder, ignore_errors=True)
-        facts: dict[str, object] = {
-            "task": view.task,
-            "model": self.plan.model.model_dump(mode="json", exclude={"path"}),
-            "data": self.plan.data.model_dump(mode="json", exclude={"path"}),
-            "stand_in": view.stand_in,
-        }
-        for member in view.members:
-            scores = {"selection": member.selection.model_dump(), "report": [one.model_dump() for one in member.report]}
-            copy_adapter(self.weights, self.history.trials[member.trial], folder, {**facts, **scores})
-        write_trials(self.history, self.output)
-        write_front(view, self.output)
 
 
 def _now() -> str:

@@ -5,10 +5,12 @@ It is a copy: the search's own folder may be deepened or pruned later.
 
 from pathlib import Path
 
-from qrlora_search.app.front_view import FrontView, better_control_score
+from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.report_files import read_front, write_atomically
+from qrlora_search.app.views.candidates import WARM_UP, Standing
 from qrlora_search.describe.plan import Frozen
+from qrlora_search.record.confirmation import Point, Scored
 from qrlora_search.values.errors import UserError
 
 FOLDER = "fronts"
@@ -36,17 +38,23 @@ class Snapshot(Frozen):
     labels: dict[str, str]
 
 
+def _own(standing: Standing, point: Point, split: str) -> Scored | None:
+    """Returns what a point's own adapter scored on a split, the warm-up itself included."""
+    return standing.history.scored.get((None, split)) if point == WARM_UP else standing.own(point, split)
+
+
 def take_snapshot(key: str, inputs: dict[str, str], output: Path) -> Snapshot:
     """Returns the snapshot of a search's output."""
     history, _ = read_search(output, "the sweep's")
     view = read_front(output)
-    number, score = better_control_score(history)
+    standing = Standing(history)
+    point, score = standing.better_control, view.better_control.selection.score
     words, parameters = "the control, without adapter", 0
     if view.members:
         best = max(view.members, key=lambda one: one.selection.score)
-        number, score, words, parameters = best.trial, best.selection.score, best.words, best.parameters
-    report = {split: history.scored[number, split].packed for split in view.plan.counts.report
-              if (number, split) in history.scored}  # fmt: skip
+        point, score, words, parameters = (best.trial, best.kept), best.selection.score, best.words, best.parameters
+    found = {split: _own(standing, point, split) for split in view.plan.counts.report}
+    report = {split: scored.packed for split, scored in found.items() if scored is not None}
     labels = {split: packed for split, packed in history.labels.items() if split != "selection"}
     best_view = Best(parameters=parameters, words=words, score=score, report=report)
     return Snapshot(key=key, inputs=inputs, view=view, best=best_view, labels=labels)

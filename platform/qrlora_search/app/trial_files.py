@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.describe.plan import Frozen, SearchPlan
 from qrlora_search.describe.proposals import Spectra
-from qrlora_search.record.history import HEAD_ONLY, History, ReportLine, TrialHistory
+from qrlora_search.record.confirmation import ReportLine
+from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.states import TrialState
 
 TRIALS_FILE, SPECTRA_FILE = "trials.json", "spectra.json"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from qrlora_search.app.front_view import members_of
 from qrlora_search.app.reading import read_search
+from qrlora_search.app.views.candidates import members_of
 from qrlora_search.describe.proposals import fits
 from qrlora_search.describe.protocols import Parameters
 from qrlora_search.describe.space import SearchSpace
@@ -20,7 +20,8 @@ def front_proposals(folder: str | None, space: SearchSpace, depth: int) -> tuple
     history, _ = read_search(Path(folder), "--warm-start")
     if (None, "selection") not in history.scored:
         raise UserError(f"--warm-start {folder!r}: that search had not begun its trials; name one that has a front")
-    members = [history.trials[number].proposal for number in members_of(history)]
+    trials = dict.fromkeys(trial for trial, _ in members_of(history))
+    members = [history.trials[number].proposal for number in trials]
     found = tuple(one for one in members if fits(space, depth, one))
     if not found:
         what = f"none of its {len(members)} front members is in this space" if members else "its front is empty"

@@ -9,7 +9,7 @@ MATRICES: tuple[Matrix, ...] = ("q", "k", "v", "o")
 HeadMode = Literal["frozen", "trained"]
 RankRule = Literal["energy", "threshold"]
 Method = Literal["qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora", "full"]
-Directions = Literal["order", "gradient"]
+Directions = Literal["order", "gradient", "largest"]
 DIAGONAL: tuple[Method, ...] = ("qr-lora", "svd-diagonal", "random-basis")
 """Methods that train one coefficient a direction of a fixed basis: of the pivoted QR, of the SVD, or a random one."""
 LOW_RANK: tuple[Method, ...] = ("lora", "svd-lora")
@@ -35,7 +35,8 @@ class Configuration:
     ranks: the rank vector, ordered by layer and matrix. learning_rate: of the coefficients. head_learning_rate: of the
     head where it trains, else 0. per_rank: parameters trained for each rank: one coefficient, or a row and a column.
     whole: the encoder's parameters where all of them train, else 0. directions: which r directions of a basis train:
-    the first in its own order, or those with the largest gradient on the first batches.
+    the first in its own order, those with the largest gradient on the first batches, or, of an adapter that is
+    trained, those with the largest effect.
     """
 
     ranks: tuple[AdaptedMatrix, ...]
@@ -80,7 +81,7 @@ class Configuration:
             return "no adapter"
         rank = f" r = {self.ranks[0].rank}" if self.method in LOW_RANK else ""
         method = "" if self.method == "qr-lora" else f"{self.method}{rank}, "
-        method += "directions by gradient, " if self.directions == "gradient" else ""
+        method += {"order": "", "gradient": "directions by gradient, ", "largest": "largest of "}[self.directions]
         matrices = "".join(kind for kind in MATRICES if any(one.matrix == kind for one in self.ranks))
         layers = sorted({one.layer for one in self.ranks})
         return f"{method}{matrices} in {layer_words(layers)}"

@@ -6,10 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from qrlora_search.describe.space import SearchSpace
+from qrlora_search.describe.space import Confirm, Derived, SearchSpace, Selection
 
 Precision = Literal["float32", "bfloat16"]
 
+STAND_IN = "STAND-IN data, not GLUE"
+ON_VALIDATION = "SELECTED ON THE VALIDATION SET"
 _LIMITS = ("budget", "max_params", "time_limit_s", "concurrency", "gpus_per_trial", "address", "tracking_uri", "output")
 
 
@@ -88,6 +90,9 @@ class SearchPlan(Frozen):
         content["space"].pop("states")
         content["space"]["training"].pop("precision")  # resolved in the plan's own
         content["space"]["training"].pop("report_timeout_s")
+        for table, default in (("selection", Selection()), ("confirm", Confirm()), ("derived", Derived())):
+            if content["space"][table] == default.model_dump(mode="json"):  # plans from before these tables are alike
+                content["space"].pop(table)
         for source in ("model", "data"):
             for place in ("asked", "path", "name"):
                 content[source].pop(place)
@@ -104,9 +109,21 @@ class SearchPlan(Frozen):
         return self.data.kind == "stand-in"
 
     @property
+    def on_validation(self) -> bool:
+        """Returns whether the report split feeds the decisions, which every table, plot and run must say."""
+        return self.space.selection.on == "validation"
+
+    @property
     def title(self) -> str:
-        """Returns the task for headings, marked where the data are generated."""
-        return f"{self.task} (STAND-IN data, not GLUE)" if self.stand_in else self.task
+        """Returns the task for headings, marked where the data are generated or the validation set chose."""
+        marks = [STAND_IN] if self.stand_in else []
+        marks += [ON_VALIDATION] if self.on_validation else []
+        return f"{self.task} ({'; '.join(marks)})" if marks else self.task
+
+    @property
+    def confirm_epochs(self) -> int:
+        """Returns the most epochs that confirmation may train where no trial is stopped."""
+        return int(self.space.confirm.share * self.budget * self.space.training.epochs)
 
 
 def digest(content: object) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from qrlora_search.describe.configuration import MATRICES, Directions, HeadMode, Matrix, Method, RankRule
+from qrlora_search.describe.configuration import MATRICES, HeadMode, Matrix, Method, RankRule
 from qrlora_search.describe.tables import Table, check_keys, read_toml, validate
 
 LayerKind = Literal["last", "first", "range", "every"]
@@ -127,7 +127,7 @@ class Bases(Table):
     """
 
     of: Literal["pretrained", "warmed-up"] = "pretrained"
-    directions: Annotated[tuple[Directions, ...], Field(min_length=1)] = ("order",)
+    directions: Annotated[tuple[Literal["order", "gradient"], ...], Field(min_length=1)] = ("order",)
 
 
 class WarmUp(Table):
@@ -160,6 +160,46 @@ class SamplerChoice(Table):
     start_points: bool = True
 
 
+class Selection(Table):
+    """Which examples every decision looks at: some held out of train, or the official validation set, as is common.
+
+    On `validation` the report split feeds the decisions, so its scores flatter; that is said wherever they stand.
+    """
+
+    on: Literal["held-out", "validation"] = "held-out"
+
+
+class Confirm(Table):
+    """Training the front's members and the control again, with further seeds, before the front is believed.
+
+    share: the most epochs for it, as a share of those that the search trained; 0: the front stays unconfirmed. seeds:
+    the most further seeds a member. warmups: how many warm-ups to repeat it over.
+    """
+
+    share: Annotated[float, Field(ge=0, le=10)] = 0.2
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    warmups: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> "Confirm":
+        if self.warmups > 1:
+            raise ValueError(
+                f"warmups = {self.warmups}: repeating warm-ups is not there yet; use 1, and repeat the search with "
+                "another --seed: its warm-up is another one"
+            )
+        return self
+
+
+class Derived(Table):
+    """Smaller adapters from Finished ones, without training: the largest half of the coefficients, and so on.
+
+    halvings: how often; 0 for none. trials: of how many Finished trials on or nearest to the front, at most.
+    """
+
+    halvings: Annotated[int, Field(ge=0, le=10)] = 3
+    trials: Annotated[int, Field(ge=1, le=1000)] = 12
+
+
 class SearchSpace(Table):
     """Everything a search may vary, and the settings that it holds fixed."""
 
@@ -176,6 +216,9 @@ class SearchSpace(Table):
     warm_up: WarmUp = WarmUp()
     states: States = States()
     sampler: SamplerChoice = SamplerChoice()
+    selection: Selection = Selection()
+    confirm: Confirm = Confirm()
+    derived: Derived = Derived()
 
 
 def spaces_folder() -> Path:

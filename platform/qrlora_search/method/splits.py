@@ -34,9 +34,12 @@ class Splits:
     dropped: int
 
 
-def split_rows(rows: dict[str, pd.DataFrame], task: Task, seed: int, train_limit: int | None) -> Splits:
-    """Returns the parts. seed draws the rows of train where there are more than wanted; it never moves the selection
-    split. Raises UserError where train cannot be split.
+def split_rows(
+    rows: dict[str, pd.DataFrame], task: Task, seed: int, train_limit: int | None, on: str = "held-out"
+) -> Splits:
+    """Returns the parts. on: `held-out`, or `validation`: the first report split is then the selection split, too, and
+    nothing is set aside from train. seed draws the rows of train where there are more than wanted; it never moves the
+    selection split. Raises UserError where train cannot be split.
     """
     train = rows["train"]
     report = {name: rows[name] for name in task.report_splits}
@@ -44,10 +47,12 @@ def split_rows(rows: dict[str, pd.DataFrame], task: Task, seed: int, train_limit
     reported = {row for frame in report.values() for row in zip(*_texts(frame, task), strict=True)}
     free = np.array([row not in reported for row in zip(*texts, strict=True)], dtype=bool)
     strata = _strata(train["label"].to_numpy(dtype=float), task)
-    wanted = min(MOST_SELECTION, len(train) // 5)
-    selected = _select(np.flatnonzero(free), _components(texts), strata, wanted)
+    held_out, wanted = on == "held-out", min(MOST_SELECTION, len(train) // 5)
+    selected = np.array([], dtype=np.int64)
+    if held_out:
+        selected = _select(np.flatnonzero(free), _components(texts), strata, wanted)
     rest = np.setdiff1d(np.flatnonzero(free), selected)
-    if len(selected) == 0 or len(rest) == 0:
+    if (held_out and len(selected) == 0) or len(rest) == 0:
         raise UserError(
             f"the train split of {task.name} has {len(train)} rows, {int(free.sum())} of them not in the report split: "
             "no fifth can be set aside so that rows that share a text stay on one side; use more rows"
@@ -56,7 +61,7 @@ def split_rows(rows: dict[str, pd.DataFrame], task: Task, seed: int, train_limit
     used = rest if most == len(rest) else rest[_draw(strata[rest], most, np.random.default_rng([seed, 1]))]
     return Splits(
         train=train.iloc[used].reset_index(drop=True),
-        selection=train.iloc[selected].reset_index(drop=True),
+        selection=train.iloc[selected].reset_index(drop=True) if held_out else report[task.report_splits[0]],
         report=report,
         dropped=int((~free).sum()),
     )

@@ -44,7 +44,7 @@ class TrainedCoefficients:
     ) -> None:
         self.bench, how = bench, FACTORS_OF[configuration.method]
         self.directions: Tensor | None = None
-        if configuration.directions == "gradient":
+        if configuration.directions != "order":
             chosen = strongest_directions(bench, configuration, how, seed) if kept is None else kept["directions"]
             self.directions = chosen.cpu().long()
         parts = [None] * len(configuration.ranks)

@@ -7,26 +7,11 @@ from typing import Any
 from qrlora_search.describe.configuration import Configuration, configuration_from_json
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event, Parameters
+from qrlora_search.record.confirmation import Confirmation, ReportLine, Scored
 from qrlora_search.values.states import FinishedTrial, TrialState
 
 HEAD_ONLY = -1
 """The number of the head-only control, which is trained like a trial but proposed by nobody."""
-
-
-@dataclass
-class ReportLine:
-    """One epoch of one trial, as kept in the record."""
-
-    epoch: int
-    score: float
-    loss: float
-    seconds: float
-    packed: str
-    metrics: dict[str, float]
-    states_s: float = 0.0
-    scoring_s: float = 0.0
-    decision: str = ""
-    stop: bool = False
 
 
 @dataclass
@@ -52,19 +37,11 @@ class TrialHistory:
         return self.reports[-1].score if self.reports else None
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Predictions of the control or a member on one split, scored once at the end."""
-
-    metrics: dict[str, float]
-    packed: str
-    loss: float
-
-
 @dataclass
 class History:
     """The state of a search.
 
+    threads: of one trial, as the engine gave them last; preparation_s: core- or GPU-seconds before the trials.
     started, ended: how many count against the budget, and how they ended; live: started trials that have not ended.
     They are kept as events arrive, since trials can be 100,000. delivered: the sinks have all of an ended search.
     """
@@ -82,10 +59,17 @@ class History:
     ended: dict[TrialState, int] = field(default_factory=lambda: dict.fromkeys(TrialState, 0))
     live: dict[int, TrialHistory] = field(default_factory=dict)
     delivered: bool = False
+    confirmation: Confirmation = field(default_factory=Confirmation)
+    threads: int = 1
+    preparation_s: float = 0.0
 
     def apply(self, event: Event) -> None:
         """Takes the next event. Raises ValueError on a kind that is not known: the record is from a newer version."""
-        handler = getattr(self, f"_on_{event.kind}", None)
+        owner: History | Confirmation = self
+        name = f"_on_{event.kind}"
+        if event.kind.startswith("confirm_"):
+            owner, name = self.confirmation, f"on_{event.kind.removeprefix('confirm_')}"
+        handler = getattr(owner, name, None)
         if handler is None:
             raise ValueError(f"event {event.sequence} is of the unknown kind {event.kind!r}")
         handler(event.trial, event.data)
@@ -123,6 +107,10 @@ class History:
     def _on_prepared(self, _: int | None, data: dict[str, Any]) -> None:
         self.made, self.labels = list(data["made"]), dict(data["labels"])
 
+    def _on_engine(self, _: int | None, data: dict[str, Any]) -> None:
+        self.threads = int(data["threads"])
+        self.preparation_s += float(data["preparation_s"])
+
     def _on_scored(self, trial: int | None, data: dict[str, Any]) -> None:
         self.scored[trial, data["split"]] = Scored(data["metrics"], data["packed"], data["loss"])
 
@@ -139,8 +127,13 @@ class History:
         one = self.trials[_numbered(trial)]
         one.duplicate_of, one.reason = int(data["of"]), f"the same as trial {data['of']}"
 
+    def _on_derived(self, trial: int | None, data: dict[str, Any]) -> None:
+        scored = Scored(data["metrics"], data["packed"], data["loss"])
+        self.confirmation.derived[_numbered(trial), int(data["kept"]), data["split"]] = scored
+
     def _on_started(self, trial: int | None, _: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]
+        self.confirmation.closed = False
         if not one.started and one.number != HEAD_ONLY:
             self.started += 1
         one.started = True

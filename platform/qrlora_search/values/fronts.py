@@ -43,7 +43,7 @@ def front(trials: Sequence[FinishedTrial], control_score: float) -> list[Finishe
         raise TypeError("a front takes trials that were trained to their end, as FinishedTrial")
     kept: list[FinishedTrial] = []
     best = control_score
-    for trial in sorted(trials, key=lambda one: (one.parameters, -one.score, one.trial)):
+    for trial in sorted(trials, key=lambda one: (one.parameters, -one.score, one.trial, one.kept is not None)):
         if trial.score > best:
             kept.append(trial)
             best = trial.score

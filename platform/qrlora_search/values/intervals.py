@@ -5,6 +5,7 @@ labels, which is Pearson's for a regression and Matthews' for two classes coded 
 Examples with equal (label, predictions) are one cell of a multinomial, so resampling costs cells, not examples.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,7 +47,9 @@ def statistic(kind: Statistic, labels_N: Floats, predictions_N: Floats, weights_
     return result
 
 
-def _draws(kind: Statistic, labels_N: Floats, columns: list[Floats], seed: int) -> tuple[list[float], list[Floats]]:
+def resampled(
+    kind: Statistic, labels_N: Floats, columns: Sequence[Floats], seed: int
+) -> tuple[list[float], list[Floats]]:
     """Returns, for every column of predictions, its value and its resampled values on the same resamples."""
     cells, counts = np.unique(np.column_stack([labels_N, *columns]), axis=0, return_counts=True)
     random, n = np.random.default_rng(seed), len(labels_N)
@@ -68,7 +71,7 @@ def _interval(value: float, drawn_B: Floats, n: int) -> Interval:
 
 def score_interval(kind: Statistic, labels_N: Floats, predictions_N: Floats, seed: int = 0) -> Interval:
     """Returns the score of one set of predictions with its interval over examples."""
-    values, drawn = _draws(kind, labels_N, [predictions_N], seed)
+    values, drawn = resampled(kind, labels_N, [predictions_N], seed)
     return _interval(values[0], drawn[0], len(labels_N))
 
 
@@ -76,7 +79,7 @@ def paired_difference(
     kind: Statistic, labels_N: Floats, predictions_N: Floats, baseline_N: Floats, seed: int = 0
 ) -> Interval:
     """Returns score(predictions) - score(baseline) with its interval, both scored on the same resampled examples."""
-    values, drawn = _draws(kind, labels_N, [predictions_N, baseline_N], seed)
+    values, drawn = resampled(kind, labels_N, [predictions_N, baseline_N], seed)
     return _interval(values[0] - values[1], drawn[0] - drawn[1], len(labels_N))
 
 
@@ -84,7 +87,7 @@ def two_sided_p(kind: Statistic, labels_N: Floats, predictions_N: Floats, baseli
     """Returns the p-value that belongs to `paired_difference`'s interval: twice the smaller tail of the resampled
     differences at 0, at least 2 / (resamples + 1). Below 0.05 where the 95 % interval excludes 0.
     """
-    _, drawn = _draws(kind, labels_N, [predictions_N, baseline_N], seed)
+    _, drawn = resampled(kind, labels_N, [predictions_N, baseline_N], seed)
     difference_B = drawn[0] - drawn[1]
     tail = min(int((difference_B <= 0).sum()), int((difference_B >= 0).sum()))
     return min(1.0, 2 * (tail + 1) / (len(difference_B) + 1))

@@ -48,15 +48,24 @@ class FinishedTrial:
     """A trial trained to its last epoch: the only kind of trial that a front accepts.
 
     trial: its number. score: objective on the selection split. parameters: trained adapter parameters. head_parameters:
-    trained head parameters, counted apart.
+    trained head parameters, counted apart. kept: how many of its coefficients are kept, where it is a subset of them
+    (then equal to parameters); None for the whole trial.
     """
 
     trial: int
     score: float
     parameters: int
     head_parameters: int = 0
+    kept: int | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a score that is not finite: such a trial failed, it did not finish."""
         if not math.isfinite(self.score):
             raise ValueError(f"trial {self.trial} cannot be finished: its score is {self.score}")
+        if self.kept is not None and self.kept != self.parameters:
+            raise ValueError(f"trial {self.trial} keeps {self.kept} coefficients and counts {self.parameters}")
+
+    @property
+    def point(self) -> tuple[int, int | None]:
+        """Returns the trial and how many of its coefficients are kept."""
+        return self.trial, self.kept

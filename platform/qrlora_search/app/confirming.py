@@ -1,0 +1,232 @@
+"""Confirmation: the raw front's members and the head-only control are trained again with further seeds.
+
+A round is one further seed for every point whose place is still open. Rounds end before the next begins, so that what
+is trained does not depend on how many run side by side.
+"""
+
+import threading
+from collections import Counter
+from dataclasses import asdict
+
+from qrlora_search.app.deriving import derive
+from qrlora_search.app.loop import MOST_RETRIES
+from qrlora_search.app.scoring import Scorer, Wanted
+from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.protocols import Clock, TrialOrder
+from qrlora_search.record.confirmation import Point
+from qrlora_search.record.events import Record
+from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.fronts import hypervolume
+from qrlora_search.values.repeated import LEAST_FREEDOM, pooled_spread, undecided
+from qrlora_search.values.states import Decision, FinishedTrial, Report, TrialState
+
+MOST_SEED = 2**31
+
+
+class Confirming:
+    """A `TrialDriver` for after the search. Its state is what the record adds up to, but for the round that runs."""
+
+    def __init__(self, plan: SearchPlan, record: Record, history: History, scorer: Scorer) -> None:
+        self.plan, self.record, self.history, self.scorer = plan, record, history, scorer
+        self.lock = threading.RLock()
+        self.ending = ""
+        self.deadline: tuple[Clock, float] | None = None
+        self.begun = self.over = self.decided = False
+        self.round = 0
+        self.queue: list[tuple[int, int]] = []
+        self.live: set[int] = set()
+        self.losses: Counter[int] = Counter()
+
+    def set_deadline(self, clock: Clock, at: float) -> None:
+        """Ends confirmation at a time of this clock; what has not ended then is left to a resume."""
+        self.deadline = (clock, at)
+
+    def interrupt(self, why: str) -> None:
+        """Ends as soon as it can; running trainings stay unfinished and are taken up by a resume."""
+        self.ending = self.ending or why
+
+    @property
+    def interrupted(self) -> bool:
+        """Returns whether confirmation is to end now."""
+        if self.deadline is not None and self.deadline[0]() >= self.deadline[1]:
+            self.interrupt("time limit")
+        return bool(self.ending)
+
+    @property
+    def exhausted(self) -> bool:
+        """Returns whether no further training will start; where that comes of itself, confirmation is closed."""
+        with self.lock:
+            self._advance()
+            return self.over or self.interrupted
+
+    def next_trial(self) -> TrialOrder | None:
+        """Returns the next further training, or None while a round has still to end, or when all are done."""
+        with self.lock:
+            self._advance()
+            if self.interrupted or not self.queue:
+                return None
+            trial, seed = self.queue.pop(0)
+            runs = self.history.confirmation.runs
+            again = [run.number for run in runs.values() if (run.trial, run.seed) == (trial, seed)]
+            number = again[0] if again else len(runs)
+            self._append("confirm_started", {"run": number, "seed": seed}, trial)
+            self.live.add(number)
+            return TrialOrder(number, self.history.trials[trial].configuration, seed)
+
+    def _append(self, kind: str, data: dict[str, object], trial: int | None = None) -> None:
+        self.history.apply(self.record.append(kind, data, trial))
+
+    def _advance(self) -> None:
+        """Begins confirmation, or its next round, when nothing of the round before is left; closes it at the end."""
+        if self.over or self.interrupted or self.queue or self.live:
+            return
+        if not self.begun:
+            self._begin()
+        if not self.over:
+            self._next_round()
+
+    def _next_round(self) -> None:
+        seeds = self.history.confirmation.seeds
+        while not self.queue and self.round < len(seeds):
+            self._queue_round(seeds[self.round])
+            self.round += 1
+        if not self.queue:
+            self._close()
+
+    def _begin(self) -> None:
+        self.begun = True
+        derive(self.plan, self.record, self.history, self.scorer)
+        confirm, confirmation = self.plan.space.confirm, self.history.confirmation
+        if confirm.share == 0 or confirmation.closed:
+            self.over = True
+            return
+        candidates: list[Point] = [one.point for one in Standing(self.history).raw_front()]
+        allowed = int(confirm.share * sum(len(one.reports) for one in self.history.searched))
+        seeds = [(self.plan.seed + step) % MOST_SEED for step in range(1, confirm.seeds + 1)]
+        if (candidates, allowed, seeds) != (confirmation.candidates, confirmation.allowed, confirmation.seeds):
+            data: dict[str, object] = {"candidates": candidates, "epochs": allowed, "seeds": seeds}
+            self._append("confirm_planned", data)
+
+    def _queue_round(self, seed: int) -> None:
+        """Queues one training for each trial whose place is open, as far as the epochs go."""
+        confirmation = self.history.confirmation
+        left = confirmation.allowed - confirmation.epochs
+        for trial in self._open_trials():
+            mine = [run for run in confirmation.runs.values() if (run.trial, run.seed) == (trial, seed)]
+            if any(run.state is not None for run in mine):
+                continue
+            left += sum(len(run.reports) for run in mine)  # trained anew, from its beginning
+            epochs = self.history.trials[trial].configuration.epochs
+            if epochs <= left:
+                left -= epochs
+                self.queue.append((trial, seed))
+
+    def _open_trials(self) -> list[int]:
+        """Returns the trials to train in the next round: in the first all of the candidates' and the head-only control,
+        then those that could still change the front. Those that add most to the raw hypervolume come first.
+        """
+        standing = Standing(self.history)
+        candidates = self.history.confirmation.candidates
+        if not candidates:
+            return []
+        controls = [HEAD_CONTROL] if HEAD_CONTROL in standing.control_points else []
+        points = [*controls, *self._by_worth(standing, candidates)]
+        if self.round:
+            points = self._still_open(standing, points)
+            self.decided = not points
+        return list(dict.fromkeys(trial for trial, _ in points))
+
+    def _by_worth(self, standing: Standing, candidates: list[Point]) -> list[Point]:
+        """Returns the candidates, those first without which the raw hypervolume would be smallest."""
+        control, whole = standing.raw_control, self.plan.encoder.parameters
+        ends = [
+            FinishedTrial(point[0], standing.first_score(point), standing.parameters(point), 0, point[1])
+            for point in candidates
+        ]
+        without = [hypervolume([one for one in ends if one.point != point], control, whole) for point in candidates]
+        return [point for _, point in sorted(zip(without, candidates, strict=True), key=lambda pair: pair[0])]
+
+    def _still_open(self, standing: Standing, points: list[Point]) -> list[Point]:
+        """Returns the points whose further seeds could change the front."""
+        confirmation, objective = self.history.confirmation, standing.task.objective
+        scores = {
+            point: [one.metrics[objective] for one in confirmation.scores_of(point, "selection")] for point in points
+        }
+        held = [point for point in points if scores[point] and not self._failed(point[0])]
+        groups = {trial: [scores[point] for point in held if point[0] == trial] for trial, _ in held}
+        spread, freedom = pooled_spread(list(groups.values()))
+        if spread is None or freedom < LEAST_FREEDOM:
+            return held
+        ours = [sum(scores[point]) / len(scores[point]) for point in held]
+        most = len(confirmation.seeds)
+        counts, left = [len(scores[point]) for point in held], [most - len(scores[point]) for point in held]
+        sizes = [standing.parameters(point) for point in held]
+        control = standing.first_score(standing.control_points[0])
+        found = undecided([control, *ours], [0, *sizes], [1, *counts], [0, *left], spread)
+        return [held[place - 1] for place in found]
+
+    def _failed(self, trial: int) -> bool:
+        return any(run.state is TrialState.FAILED for run in self.history.confirmation.runs_of(trial))
+
+    def _close(self) -> None:
+        self.over = True
+        confirmation = self.history.confirmation
+        if self.decided:
+            why = "stopped early: no further seed could change the front"
+        elif not confirmation.candidates:
+            why = "there was nothing to confirm"
+        else:
+            why = "every seed was used" if self._all_used() else "the epochs for it were used up"
+        self._append("confirm_closed", {"reason": f"{why}; {confirmation.epochs} of {confirmation.allowed} epochs"})
+
+    def _all_used(self) -> bool:
+        confirmation = self.history.confirmation
+        return all(len(confirmation.runs_of(trial)) == len(confirmation.seeds) for trial, _ in confirmation.candidates)
+
+    def reported(self, trial: int, report: Report) -> Decision:
+        """Takes an epoch of a further training; after its last one its adapter is scored, whole and cut."""
+        with self.lock:
+            run = self.history.confirmation.runs[trial]
+            data = {name: value for name, value in asdict(report).items() if name not in {"weights", "checkpoint"}}
+            if report.weights:
+                self.scorer.weights.keep_again(run.trial, run.number, report.weights)
+            self._append("confirm_report", {"run": trial, **data}, run.trial)
+            if report.epoch < self.history.trials[run.trial].configuration.epochs:
+                return Decision(stop=self.interrupted, reason=self.ending or "a further training goes to its end")
+            for kept in self._kept(run.trial):
+                wanted = Wanted(self.history.trials[run.trial], kept, run.number, run.seed)
+                scored = {"run": trial, "kept": kept, **self.scorer.score(wanted, "selection")}
+                self._append("confirm_scored", scored, run.trial)
+            return self._finish(trial, TrialState.FINISHED, f"all {report.epoch} epochs")
+
+    def _kept(self, trial: int) -> list[int | None]:
+        """Returns which points of a trial are confirmed: whole (None), or so many coefficients."""
+        if trial == HEAD_ONLY:
+            return [None]
+        return [kept for number, kept in self.history.confirmation.candidates if number == trial]
+
+    def failed(self, trial: int, reason: str) -> None:
+        """Takes the news that a further training failed: its trial cannot be a member."""
+        with self.lock:
+            if self.history.confirmation.runs[trial].state is None:
+                self._finish(trial, TrialState.FAILED, reason)
+
+    def lost(self, trial: int, reason: str) -> None:
+        """Takes the news that a further training's worker was lost: it begins anew, up to three times."""
+        with self.lock:
+            run = self.history.confirmation.runs[trial]
+            if run.state is not None or self.interrupted:
+                return
+            self.losses[trial] += 1
+            if self.losses[trial] > MOST_RETRIES:
+                self.failed(trial, f"lost its worker {self.losses[trial]} times, the last time: {reason}")
+                return
+            self.live.discard(trial)
+            self.queue.append((run.trial, run.seed))
+
+    def _finish(self, number: int, state: TrialState, reason: str) -> Decision:
+        trial = self.history.confirmation.runs[number].trial
+        self._append("confirm_ended", {"run": number, "state": str(state), "reason": reason}, trial)
+        self.live.discard(number)
+        return Decision(stop=True, reason=reason)

@@ -1,0 +1,82 @@
+"""The end of a search: the report split is scored once for the members fixed by then, and the files are written."""
+
+import shutil
+from pathlib import Path
+
+from qrlora_search.app.front_view import FrontView, MemberView
+from qrlora_search.app.report_files import write_front
+from qrlora_search.app.scoring import Scorer, Wanted, copy_adapter
+from qrlora_search.app.views.building import build_front_view, members_of
+from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing
+from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.record.confirmation import Point
+from qrlora_search.record.events import Record
+from qrlora_search.record.history import History
+
+
+class Ending:
+    """Scores what is to be reported and writes the front; everything goes through the record."""
+
+    def __init__(self, plan: SearchPlan, record: Record, history: History, scorer: Scorer) -> None:
+        self.plan, self.record, self.history, self.scorer = plan, record, history, scorer
+
+    def score(self, *, with_report: bool) -> list[Point]:
+        """Returns the members, whose adapters are scored on the report split if asked; nothing is scored twice."""
+        members = members_of(self.history)
+        if HEAD_CONTROL in Standing(self.history).control_points:
+            self._own(HEAD_CONTROL, "selection")
+        for split in self.plan.counts.report if with_report else ():
+            self._own(None, split)
+            controls = [HEAD_CONTROL] if HEAD_CONTROL in Standing(self.history).control_points else []
+            for point in (*controls, *members):
+                self._own(point, split)
+                self._again(point, split)
+        if with_report:
+            for point in members:
+                self._own(point, "selection")
+        return members
+
+    def _own(self, point: Point | None, split: str) -> None:
+        """Scores a control's or a trial's own adapter, or its largest coefficients."""
+        trial, kept = (None, None) if point is None else point
+        if trial is not None and kept is not None:
+            if (trial, kept, split) not in self.history.confirmation.derived:
+                wanted = Wanted(self.history.trials[trial], kept)
+                self._append("derived", {"kept": kept, **self.scorer.score(wanted, split)}, trial)
+        elif (trial, split) not in self.history.scored:
+            one = None if trial is None else self.history.trials[trial]
+            self._append("scored", self.scorer.score(one, split), trial)
+
+    def _again(self, point: Point, split: str) -> None:
+        """Scores the adapters of a point's further trainings."""
+        trial, kept = point
+        for run in self.history.confirmation.runs_of(trial):
+            if (kept, "selection") in run.scored and (kept, split) not in run.scored:
+                wanted = Wanted(self.history.trials[trial], kept, run.number, run.seed)
+                data = {"run": run.number, "kept": kept, **self.scorer.score(wanted, split)}
+                self._append("confirm_scored", data, trial)
+
+    def _append(self, kind: str, data: dict[str, object], trial: int | None) -> None:
+        self.history.apply(self.record.append(kind, data, trial))
+
+    def write(self, output: Path, outcome: str, seconds: float) -> FrontView:
+        """Builds the view, and writes the members' adapters and the view's files."""
+        view = build_front_view(self.history, outcome, seconds)
+        folder = output / "front"
+        shutil.rmtree(folder, ignore_errors=True)
+        for member in view.members:
+            wanted = Wanted(self.history.trials[member.trial], member.kept)
+            copy_adapter(self.scorer, wanted, folder, self._facts(view, member))
+        write_front(view, output)
+        return view
+
+    def _facts(self, view: FrontView, member: MemberView) -> dict[str, object]:
+        return {
+            "task": view.task,
+            "model": self.plan.model.model_dump(mode="json", exclude={"path"}),
+            "data": self.plan.data.model_dump(mode="json", exclude={"path"}),
+            "marks": view.marks,
+            "stand_in": view.stand_in,
+            "selection": member.selection.model_dump(),
+            "report": [one.model_dump() for one in member.report],
+        }

@@ -1,0 +1,95 @@
+"""Builds the view of a search from its record alone."""
+
+from collections.abc import Iterator
+
+from qrlora_search.app.front_view import FrontView, HypervolumeView, PointView
+from qrlora_search.app.views.billing import bill_view
+from qrlora_search.app.views.candidates import Standing, members_of
+from qrlora_search.app.views.choosing import pick_views
+from qrlora_search.app.views.importance import importance_views
+from qrlora_search.app.views.members import MemberViews, control_views
+from qrlora_search.app.views.trust import UNCONFIRMED, confirmation_view, marks_of, notes_of
+from qrlora_search.record.history import History
+from qrlora_search.values.fronts import hypervolume
+from qrlora_search.values.states import TrialState
+
+
+def build_front_view(history: History, outcome: str, seconds: float) -> FrontView:
+    """Returns the view of a search whose control is scored; report scores are blank until the end has scored them.
+
+    Raises ValueError where the record has no plan.
+    """
+    standing = Standing(history)
+    plan, task = standing.plan, standing.task
+    members = MemberViews(standing).views()
+    return FrontView(
+        search_id=history.search_id,
+        title=plan.title if standing.is_confirmed else f"{plan.title}, {UNCONFIRMED}",
+        marks=marks_of(standing),
+        stand_in=plan.stand_in,
+        selected_on=plan.space.selection.on,
+        task=task.name,
+        objective=task.objective,
+        outcome=outcome,
+        seconds=seconds,
+        plan=plan,
+        controls=control_views(standing),
+        members=members,
+        points=list(_points(standing)),
+        confirmation=confirmation_view(standing, members),
+        picks=pick_views(members, standing.control_score(standing.better_control)),
+        importance=importance_views(history),
+        bill=bill_view(history, plan),
+        hypervolume=_hypervolume(standing),
+        counts=_counts(history),
+        notes=notes_of(standing),
+    )
+
+
+def _hypervolume(standing: Standing) -> HypervolumeView:
+    whole, score = standing.plan.encoder.parameters, standing.control_score(standing.better_control)
+    return HypervolumeView(
+        value=hypervolume(standing.members, score, whole),
+        reference_score=score,
+        reference_parameters=whole,
+        raw=hypervolume(standing.raw_front(), standing.raw_control, whole),
+        without_derived=hypervolume(standing.raw_front(with_derived=False), standing.raw_control, whole),
+    )
+
+
+def _points(standing: Standing) -> Iterator[PointView]:
+    for one in standing.history.searched:
+        yield PointView(
+            trial=one.number,
+            parameters=one.configuration.parameters,
+            score=one.score,
+            epochs=len(one.reports),
+            state=str(one.state) if one.state is not None else "unfinished",
+            words=one.configuration.words,
+            reason=one.reason,
+        )
+    for point in standing.derived():
+        trial = standing.history.trials[point.trial]
+        yield PointView(
+            trial=point.trial,
+            parameters=point.parameters,
+            score=point.score,
+            epochs=len(trial.reports),
+            state="derived",
+            words=f"largest {point.kept} of {trial.configuration.parameters}: {trial.configuration.words}",
+            reason="not trained: the largest coefficients of a Finished trial",
+            kept=point.kept,
+        )
+
+
+def _counts(history: History) -> dict[str, int]:
+    counts = {str(state): len(history.in_state(state)) for state in TrialState}
+    return counts | {
+        "unfinished": sum(one.state is None for one in history.searched),
+        "duplicates": sum(one.duplicate_of is not None for one in history.trials.values()),
+        "refused": sum(one.refused for one in history.trials.values()),
+        "derived": sum(split == "selection" for _, _, split in history.confirmation.derived),
+    }
+
+
+__all__ = ["build_front_view", "members_of"]

@@ -1,0 +1,141 @@
+"""The members of a front and its controls, with scores over seeds and examples and what the selection promised."""
+
+from qrlora_search.app.front_view import ControlView, DifferenceView, MemberView, ScoreView
+from qrlora_search.app.views.candidates import HEAD_CONTROL, WARM_UP, Standing
+from qrlora_search.record.confirmation import Point, Scored
+from qrlora_search.values.intervals import Interval, score_interval
+from qrlora_search.values.packing import unpack
+from qrlora_search.values.repeated import Repeated
+
+
+def adapter_name(trial: int, kept: int | None) -> str:
+    """Returns the name of an adapter's files without their endings."""
+    return f"trial-{trial:05d}" + ("" if kept is None else f"-kept-{kept}")
+
+
+def control_views(standing: Standing) -> list[ControlView]:
+    """Returns the controls that are scored on the selection split, the warm-up as it is first."""
+    plan, views = standing.plan, []
+    for point in standing.control_points:
+        kind = "warm-up" if point == WARM_UP else "head-only"
+        views.append(
+            ControlView(
+                kind="warm-up" if kind == "warm-up" else "head-only",
+                head_parameters=0 if kind == "warm-up" else plan.encoder.head_parameters,
+                selection=_mean(standing, [point], "selection")[0],
+                report=[
+                    _mean(standing, [point], split)[0]
+                    for split in standing.task.report_splits
+                    if standing.scores(point, split)
+                ],
+            )
+        )
+    return views
+
+
+def _mean(standing: Standing, points: list[Point], split: str) -> list[ScoreView]:
+    """Returns the scores of points on a split, with a spread over seeds pooled over all of them."""
+    drawn = standing.repeated(points, split)
+    return [
+        _view(split, standing.scores(point, split), drawn.interval(place), drawn) for place, point in enumerate(points)
+    ]
+
+
+def _view(split: str, scores: list[Scored], interval: Interval, drawn: Repeated | None = None) -> ScoreView:
+    seeds = len(scores)
+    names = scores[0].metrics
+    both = drawn is not None and drawn.spread is not None and seeds > 1
+    return ScoreView(
+        split=split,
+        n=interval.n,
+        score=interval.value,
+        error=interval.error,
+        low=interval.low,
+        high=interval.high,
+        metrics={name: sum(one.metrics[name] for one in scores) / seeds for name in names},
+        seeds=seeds,
+        over="seeds and examples" if both else "examples",
+    )
+
+
+def single_view(standing: Standing, split: str, scored: Scored) -> ScoreView:
+    """Returns the score of one training with its interval over examples."""
+    labels = unpack(standing.history.labels[split])
+    interval = score_interval(standing.task.statistic, labels, unpack(scored.packed))
+    return _view(split, [scored], interval)
+
+
+class MemberViews:
+    """Makes the members' views; what all of them share is worked out once."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing, self.controls = standing, standing.control_points
+        self.points = [one.point for one in standing.members]
+        self.drawn = {
+            split: standing.repeated([*self.controls, *self.points], split)
+            for split in standing.task.report_splits
+            if all(standing.scores(point, split) for point in (*self.controls, *self.points))
+        }
+
+    def views(self) -> list[MemberView]:
+        """Returns the members, smallest first."""
+        return [self._view(point) for point in self.points]
+
+    def _place(self, split: str, point: Point) -> tuple[Repeated, int]:
+        """Returns the draws of a split and where a point stands in them."""
+        if split == "selection":
+            return self.standing.selection, [*self.controls, *self.standing.contenders].index(point)
+        return self.drawn[split], [*self.controls, *self.points].index(point)
+
+    def score(self, split: str, point: Point) -> ScoreView:
+        """Returns a point's score on a split, as it counts."""
+        drawn, place = self._place(split, point)
+        view = _view(split, self.standing.scores(point, split), drawn.interval(place), drawn)
+        if drawn.spread is not None and self.standing.is_confirmed:  # one training, but the others tell the spread
+            view = view.model_copy(update={"over": "seeds and examples"})
+        return view
+
+    def difference(self, split: str, point: Point) -> DifferenceView:
+        """Returns a point's score minus the better control's."""
+        drawn, place = self._place(split, point)
+        _, other = self._place(split, self.standing.better_control)
+        interval = drawn.difference(place, other)
+        seeds = len(self.standing.scores(point, split))
+        return DifferenceView(
+            split=split, n=interval.n, difference=interval.value, low=interval.low, high=interval.high, seeds=seeds
+        )
+
+    def _view(self, point: Point) -> MemberView:
+        standing, (number, kept) = self.standing, point
+        trial = standing.history.trials[number]
+        configuration, tau = trial.configuration, trial.proposal.get("tau")
+        whole = kept is None
+        own = [(split, standing.own(point, split)) for split in standing.task.report_splits]
+        return MemberView(
+            trial=number,
+            kept=kept,
+            parameters=standing.parameters(point),
+            head_parameters=standing.plan.encoder.head_parameters if configuration.head == "trained" else 0,
+            words=configuration.words
+            if whole
+            else f"largest {kept} of {configuration.parameters}: {configuration.words}",
+            method=configuration.method,
+            tau=None if tau is None else float(tau),
+            ranks=[(rank.layer, rank.matrix, rank.rank) for rank in configuration.ranks],
+            learning_rate=configuration.learning_rate,
+            batch_size=configuration.batch_size,
+            epochs=configuration.epochs,
+            head=configuration.head,
+            confirmed=standing.is_confirmed,
+            selection=self.score("selection", point),
+            first=single_view(standing, "selection", standing.first(point)),
+            probability=standing.probabilities[point] if standing.is_confirmed else None,
+            report=[self.score(split, point) for split in self.drawn],
+            exported_report=[single_view(standing, split, one) for split, one in own if one is not None],
+            against_control=[self.difference(split, point) for split in self.drawn],
+            on_selection=self.difference("selection", point),
+            adapter=f"front/{adapter_name(number, kept)}.safetensors",
+        )
+
+
+__all__ = ["HEAD_CONTROL", "MemberViews", "adapter_name", "control_views", "single_view"]

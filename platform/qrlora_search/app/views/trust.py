@@ -1,0 +1,123 @@
+"""How far a front can be trusted: its confirmation, the winner's curse, and what must be said wherever it is shown."""
+
+from qrlora_search.app.front_view import CandidateView, ConfirmationView, MemberView
+from qrlora_search.app.views.candidates import Standing
+from qrlora_search.describe.plan import ON_VALIDATION, STAND_IN
+from qrlora_search.record.confirmation import Point
+
+UNCONFIRMED = "UNCONFIRMED"
+
+
+def confirmation_view(standing: Standing, members: list[MemberView]) -> ConfirmationView:
+    """Returns how a front was confirmed, with every candidate; unconfirmed, with the reason."""
+    confirmation, plan = standing.confirmation, standing.plan
+    points = confirmation.candidates if standing.is_confirmed else [one.point for one in standing.raw_front()]
+    candidates = [_candidate(standing, point) for point in points]
+    shown = [one for one in candidates if one.confirmed is not None]
+    reported = [(one.first.score, one.report[0].score) for one in members if one.report]
+    return ConfirmationView(
+        status="confirmed" if standing.is_confirmed else "unconfirmed",
+        reason=confirmation.reason if standing.is_confirmed else why_not(standing),
+        share=plan.space.confirm.share,
+        search_epochs=search_epochs(standing),
+        epochs_allowed=confirmation.allowed,
+        epochs_spent=confirmation.epochs,
+        seeds=sorted({run.seed for run in confirmation.runs.values()}),
+        warmups=plan.space.confirm.warmups,
+        candidates=candidates,
+        curse=_mean([one.first - (one.confirmed or 0.0) for one in shown]),
+        curse_report=_mean([first - report for first, report in reported]),
+    )
+
+
+def search_epochs(standing: Standing) -> int:
+    """Returns the epochs that the search's own trials trained."""
+    return sum(len(trial.reports) for trial in standing.history.searched)
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _candidate(standing: Standing, point: Point) -> CandidateView:
+    confirmed = standing.is_confirmed and point in standing.confirmed
+    member = point in [one.point for one in standing.members]
+    score = None
+    if confirmed:
+        place = len(standing.control_points) + standing.contenders.index(point)
+        score = float(standing.selection.values_P[place])
+    reason = "" if not standing.is_confirmed else standing.fault(point)
+    if confirmed and not member:
+        reason = "with further seeds a smaller one, or the control, scores no less"
+    return CandidateView(
+        trial=point[0],
+        kept=point[1],
+        parameters=standing.parameters(point),
+        first=standing.first_score(point),
+        confirmed=score,
+        seeds=len(standing.scores(point, "selection")) if confirmed else 0,
+        probability=standing.probabilities[point] if confirmed else None,
+        member=member,
+        reason=reason,
+    )
+
+
+def why_not(standing: Standing) -> str:
+    """Returns why a front is not confirmed."""
+    confirmation, confirm = standing.confirmation, standing.plan.space.confirm
+    if confirm.share == 0:
+        return "[confirm] share = 0 in the space"
+    if not confirmation.closed:
+        return "confirmation has not ended"
+    faults = [standing.fault(point) for point in confirmation.candidates]
+    if any("failed" in fault for fault in faults):
+        return f"no candidate could be confirmed: {next(fault for fault in faults if 'failed' in fault)}"
+    return f"{confirmation.allowed} epochs are allowed for it, fewer than one training takes"
+
+
+def marks_of(standing: Standing) -> list[str]:
+    """Returns what must be said wherever the front is shown."""
+    plan = standing.plan
+    marks = [STAND_IN] if plan.stand_in else []
+    marks += [ON_VALIDATION] if plan.on_validation else []
+    return marks if standing.is_confirmed else [*marks, UNCONFIRMED]
+
+
+def notes_of(standing: Standing) -> list[str]:
+    """Returns what to know about the numbers, in sentences."""
+    plan, notes = standing.plan, []
+    if plan.stand_in:
+        notes.append("STAND-IN: the data are generated and not GLUE; the scores say nothing about the real task.")
+    if plan.on_validation:
+        notes.append(
+            "SELECTED ON THE VALIDATION SET: the report split fed every decision, so its scores flatter the front; "
+            "no score here is of examples that nothing was chosen by."
+        )
+    if standing.is_confirmed:
+        notes += _confirmed_notes(standing)
+    else:
+        notes.append(
+            f"UNCONFIRMED ({why_not(standing)}): members are chosen by single selection scores, which flatter them."
+        )
+    if not plan.on_validation:
+        notes.append("The report split fed no decision.")
+    notes.append(
+        "Intervals are conditional on this one warm-up: variation between warm-ups is not in them. "
+        "The warm-up control has no seeds: its variation is over examples."
+    )
+    notes.append("Parameters are the adapter's; the warm-up trained every weight of the model first.")
+    return notes
+
+
+def _confirmed_notes(standing: Standing) -> list[str]:
+    spread, freedom = standing.selection.spread, standing.selection.freedom
+    seeds = (
+        f"one seed's standard deviation is {spread:.4f} ({freedom} degrees of freedom)"
+        if spread is not None
+        else "no candidate was trained twice, so intervals are over examples alone"
+    )
+    return [
+        "Members are chosen by trainings with further seeds, scored on the selection split; the score that brought a "
+        f"member in counts for nothing. A seed moves the order of batches alone; {seeds}.",
+        "Report scores are means over the further seeds' adapters; the adapter that is exported is the trial's own.",
+    ]

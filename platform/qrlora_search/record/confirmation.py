@@ -1,0 +1,108 @@
+"""What the record says of confirmation: members trained again with further seeds, and adapters derived from trials."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qrlora_search.values.states import TrialState
+
+Point = tuple[int, int | None]
+"""A trial, and how many of its coefficients are kept: None for all of them."""
+
+
+@dataclass
+class ReportLine:
+    """One epoch of one trial, as kept in the record."""
+
+    epoch: int
+    score: float
+    loss: float
+    seconds: float
+    packed: str
+    metrics: dict[str, float]
+    states_s: float = 0.0
+    scoring_s: float = 0.0
+    decision: str = ""
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of the control or an adapter on one split."""
+
+    metrics: dict[str, float]
+    packed: str
+    loss: float
+
+
+@dataclass
+class ConfirmRun:
+    """One further training of a trial's configuration. scored: of its adapter by (kept, split)."""
+
+    number: int
+    trial: int
+    seed: int
+    reports: list[ReportLine] = field(default_factory=list)
+    state: TrialState | None = None
+    reason: str = ""
+    scored: dict[tuple[int | None, str], Scored] = field(default_factory=dict)
+
+
+@dataclass
+class Confirmation:
+    """Further trainings and derived adapters.
+
+    candidates: the raw front when confirmation began, smallest first. allowed: epochs. seeds: those that may be used.
+    closed: whether it has ended, and no trial was started since. derived: scores by (trial, kept, split).
+    """
+
+    candidates: list[Point] = field(default_factory=list)
+    allowed: int = 0
+    seeds: list[int] = field(default_factory=list)
+    runs: dict[int, ConfirmRun] = field(default_factory=dict)
+    closed: bool = False
+    reason: str = ""
+    derived: dict[tuple[int, int, str], Scored] = field(default_factory=dict)
+
+    def runs_of(self, trial: int) -> list[ConfirmRun]:
+        """Returns the further trainings of a trial that ended, by seed."""
+        ended = [run for run in self.runs.values() if run.trial == trial and run.state is not None]
+        return sorted(ended, key=lambda run: run.seed)
+
+    def scores_of(self, point: Point, split: str) -> list[Scored]:
+        """Returns what the further trainings of a point scored on a split, by seed."""
+        trial, kept = point
+        return [run.scored[kept, split] for run in self.runs_of(trial) if (kept, split) in run.scored]
+
+    @property
+    def epochs(self) -> int:
+        """Returns how many epochs were trained."""
+        return sum(len(run.reports) for run in self.runs.values())
+
+    def on_planned(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes which points are confirmed, and with what."""
+        self.candidates = [(trial, kept) for trial, kept in data["candidates"]]
+        self.allowed, self.seeds, self.closed = data["epochs"], list(data["seeds"]), False
+
+    def on_started(self, trial: int | None, data: dict[str, Any]) -> None:
+        """Takes the start of a further training, or its start anew."""
+        number = int(data["run"])
+        self.runs[number] = ConfirmRun(number, -1 if trial is None else trial, int(data["seed"]))
+
+    def on_report(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes an epoch of a further training."""
+        line = dict(data)
+        self.runs[int(line.pop("run"))].reports.append(ReportLine(**line))
+
+    def on_ended(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes the end of a further training."""
+        run = self.runs[int(data["run"])]
+        run.state, run.reason = TrialState(data["state"]), data["reason"]
+
+    def on_scored(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes the score of a further training's adapter, or of its largest coefficients."""
+        scored = Scored(data["metrics"], data["packed"], data["loss"])
+        self.runs[int(data["run"])].scored[data["kept"], data["split"]] = scored
+
+    def on_closed(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes the end of confirmation."""
+        self.closed, self.reason = True, data["reason"]

@@ -1,0 +1,146 @@
+"""Scores that are means over several trainings, how sure they are over seeds and examples, and who is on the front.
+
+Two sources of variation. Examples: bootstrap, the same resamples for all points, so that differences are paired. Seeds:
+two or three are too few to resample, so their spread is pooled over all points and added as a multivariate t (Box and
+Tiao, Bayesian Inference in Statistical Analysis, chapter 2): normal draws for each training, one common draw of the
+unknown spread. What the examples at hand add to the spread over seeds is counted in both, so that intervals are rather
+too wide than too narrow. All of it is conditional on the one warm-up.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrlora_search.values.intervals import Interval, Statistic, resampled
+
+Floats = NDArray[np.float64]
+
+DIGITS = 12
+"""Scores equal to so many digits are equal: the last bits depend on the order of a sum."""
+REACH = 4.0
+"""So many standard deviations of the seeds yet to come are beyond what could change an order."""
+LEAST_FREEDOM = 2
+"""Degrees of freedom below which the spread over seeds is too uncertain to stop anything by."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One point's predictions (N,) by training. group: points with an equal group share their trainings (a trial and
+    what is derived from it). seeded: whether further seeds would vary it at all.
+    """
+
+    group: int
+    runs: Sequence[Floats]
+    seeded: bool = True
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Scores of P points with B joint draws of what they might have been.
+
+    values_P: means over trainings. draws_PB. errors_P: standard errors over seeds and examples. counts_P: trainings.
+    spread: standard deviation over seeds, pooled; None where no point was trained twice. freedom: its degrees. n:
+    examples.
+    """
+
+    values_P: Floats
+    draws_PB: Floats
+    errors_P: Floats
+    counts_P: NDArray[np.int64]
+    spread: float | None
+    freedom: int
+    n: int
+
+    def interval(self, point: int) -> Interval:
+        """Returns a point's score with its 95 % interval."""
+        low, high = np.quantile(self.draws_PB[point], [0.025, 0.975])
+        return Interval(float(self.values_P[point]), float(self.errors_P[point]), float(low), float(high), self.n)
+
+    def difference(self, point: int, other: int) -> Interval:
+        """Returns the difference of two points with its 95 % interval, on the same resampled examples."""
+        drawn = self.draws_PB[point] - self.draws_PB[other]
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        quarter, three = np.quantile(drawn, [0.25, 0.75])
+        value = float(self.values_P[point] - self.values_P[other])
+        return Interval(value, float(three - quarter) / 1.349, float(low), float(high), self.n)
+
+    def on_front(self, sizes_P: Sequence[int]) -> Floats:
+        """Returns each point's probability of being on the front, (P,). sizes_P: parameters, 0 for a control."""
+        sizes = np.asarray(sizes_P)
+        found = np.zeros(len(sizes))
+        for point, size in enumerate(sizes):
+            rivals = [other for other in np.flatnonzero(sizes <= size) if other != point]
+            best = self.draws_PB[rivals].max(axis=0) if rivals else np.full(self.draws_PB.shape[1], -np.inf)
+            found[point] = (self.draws_PB[point] > best).mean()
+        return found
+
+
+def pooled_spread(groups: Sequence[Sequence[Sequence[float]]]) -> tuple[float | None, int]:
+    """Returns the standard deviation over seeds and its degrees of freedom; None where nothing was trained twice.
+
+    groups: by group, by point, the scores of its trainings. Points of one group add one estimate, since they share
+    their trainings.
+    """
+    squares, freedom = 0.0, 0
+    for points in groups:
+        several = [np.asarray(scores) for scores in points if len(scores) > 1]
+        if several:
+            degrees = len(several[0]) - 1
+            squares += degrees * float(np.mean([scores.var(ddof=1) for scores in several]))
+            freedom += degrees
+    return (math.sqrt(squares / freedom), freedom) if freedom else (None, 0)
+
+
+def repeated(kind: Statistic, labels_N: Floats, points: Sequence[Trained], seed: int = 0) -> Repeated:
+    """Returns the scores of points with joint draws over seeds and examples; the same for the same seed."""
+    columns = [run for point in points for run in point.runs]
+    values, drawn = resampled(kind, labels_N, columns, seed)
+    counts = [len(point.runs) for point in points]
+    parts = [slice(*ends) for ends in pairwise(np.cumsum([0, *counts]).tolist())]
+    means = np.round([np.mean(values[part]) for part in parts], DIGITS)
+    draws = np.round([np.mean(drawn[part], axis=0) for part in parts], DIGITS)
+    errors = draws.std(axis=1, ddof=1)
+    groups: dict[int, list[int]] = {}
+    for place, point in enumerate(points):
+        if point.seeded:
+            groups.setdefault(point.group, []).append(place)
+    spread, freedom = pooled_spread([[values[parts[place]] for place in places] for places in groups.values()])
+    if spread is not None:
+        random = np.random.default_rng([seed, 1])
+        scale_B = spread * np.sqrt(freedom / random.chisquare(freedom, draws.shape[1]))
+        for places in groups.values():
+            noise_B = random.standard_normal(draws.shape[1]) * scale_B
+            for place in places:
+                draws[place] += noise_B / math.sqrt(counts[place])
+                errors[place] = math.hypot(errors[place], spread / math.sqrt(counts[place]))
+    return Repeated(means, draws, errors, np.array(counts), spread, freedom, len(labels_N))
+
+
+def undecided(
+    values: Sequence[float], sizes: Sequence[int], counts: Sequence[int], left: Sequence[int], spread: float
+) -> list[int]:
+    """Returns the points whose further trainings could still change the front, of points that compare by size.
+
+    counts: trainings that each mean is of; left: how many more it may get (0: its mean is final). A mean of n may
+    move, with r more, by r / (n + r) times the difference of two means, whose standard deviation is
+    spread sqrt(1 / n + 1 / r).
+    """
+    reach = [
+        REACH * spread * more / (count + more) * math.sqrt(1 / count + 1 / more) if more else 0.0
+        for count, more in zip(counts, left, strict=True)
+    ]
+    low = [value - far for value, far in zip(values, reach, strict=True)]
+    high = [value + far for value, far in zip(values, reach, strict=True)]
+    found: set[int] = set()
+    for point, size in enumerate(sizes):
+        rivals = [other for other, its in enumerate(sizes) if its <= size and other != point]
+        if size == 0 or any(high[point] <= low[other] for other in rivals):
+            continue  # a control, or certainly beaten
+        open_to = [other for other in rivals if low[point] <= high[other]]
+        if open_to:
+            found |= {point, *open_to}
+    return sorted(one for one in found if left[one])
