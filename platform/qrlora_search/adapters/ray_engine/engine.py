@@ -86,7 +86,7 @@ class DriverScheduler(_Unpicklable, FIFOScheduler):
         return str(TrialScheduler.STOP if decision.stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Tells the driver why a trial failed, or that its worker was lost. When a search is interrupted, workers end with it."""
+        """Tells the driver why a trial failed, or that its worker was lost; workers end with an interrupted search."""
         if self.driver.interrupted:
             return
         ending, number = how_it_ended(trial), int(trial.config["trial"])
