@@ -21,6 +21,7 @@ from rich.console import Console
 
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app import draw_html, draw_png  # noqa: F401
+from qrlora_search.app.delivery import deliver_again
 from qrlora_search.app.output import held, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.request import SearchRequest, check_request
@@ -49,6 +50,9 @@ def run(planned: Planned, prepared: Prepared) -> int:
     engine = SimulatedEngine(lambda order: TrialTrainer(bench, order), (TrialFailedError,), planned.plan.concurrency)
     with held(planned.output), signals_caught() as signals:
         state = open_output(planned, resume=True)
+        if state == "undelivered":
+            deliver_again(planned.plan, planned.output, Console(file=io.StringIO()))
+            return 0
         session = Session(planned, prepared, Console(file=io.StringIO()), resumed=state == "unfinished")
         return session.run(engine, time.monotonic(), signals)
 

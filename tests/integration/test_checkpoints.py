@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from qrlora_search.describe.configuration import AdaptedMatrix, Configuration
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.method.checkpoint import report_in
-from qrlora_search.method.training import TrialTrainer
+from qrlora_search.method.training import TrialFailedError, TrialTrainer, out_of_memory_told
 from test_methods import METHODS, bench_for
 
 EPOCHS = 4
@@ -69,3 +70,12 @@ def test_a_checkpoint_holds_the_report_of_its_epoch_and_is_of_one_trial_alone():
     for other in others:
         assert report_in(other) is None
         assert TrialTrainer(bench, other).epoch == 0  # it begins
+
+
+def test_a_want_of_memory_fails_the_trial_and_says_whose_memory_it_was():
+    with pytest.raises(TrialFailedError, match="out of memory in the worker's process"), out_of_memory_told():
+        torch.empty(1 << 50)
+    with pytest.raises(TrialFailedError, match="out of memory on the accelerator: CUDA"), out_of_memory_told():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="shapes"), out_of_memory_told():
+        raise RuntimeError("shapes do not fit")

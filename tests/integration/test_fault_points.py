@@ -22,15 +22,17 @@ ONE_THREAD = {
 
 EVENTS = ("opened", "prepared", "scored", "proposed", "started", "report", "decision", "ended", "resumed")
 """Kinds in a search's course, one kill after each; every run but the first resumes."""
-FILES = ("plan.json", "base.json", "trial-.safetensors", "trial-.state.safetensors")
-IN_MLFLOW = ("opened", "scored", "started", "report", "ended", "resumed")
+FILES = ("before:base.json", "after:trial-.safetensors", "before:trial-.state.safetensors")
+BETWEEN = ("before:report", "before:decision", "before:ended", "after:trial-.state.safetensors")
+"""A file is written and the event that follows from it is not, or one event and not the next."""
+IN_MLFLOW = ("opened", "scored", "started", "report", "ended")
+"""MLflow has an event, and the note of that is missing."""
 AT_THE_END = ("before:scored:2", "after:front.json:1", "before:closed:1", "after:closed:1", "after:mlflow-closed:1")
 
 SCENARIOS = {
     "whole": [""],
-    "after-events": [*(f"after:{kind}:1" for kind in EVENTS), "after:report:3", "after:ended:2", ""],
-    "before-events": [*(f"before:{kind}:1" for kind in EVENTS), "before:report:2", "before:decision:2", ""],
-    "files": [*(f"{when}:{name}:1" for name in FILES for when in ("before", "after")), ""],
+    "events": [*(f"after:{kind}:1" for kind in EVENTS), "after:report:3", ""],
+    "files": [*(f"{moment}:1" for moment in (*FILES, *BETWEEN)), ""],
     "mlflow": [*(f"after:mlflow-{kind}:1" for kind in IN_MLFLOW), "after:mlflow-report:4", ""],
     "the-end": [*AT_THE_END, ""],
 }

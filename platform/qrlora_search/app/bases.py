@@ -22,9 +22,17 @@ _NOT_COPIED = {"inputs.json"}
 
 
 def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
-    """Puts the base into an output folder, once. Files of the cache are linked where the file system can."""
+    """Puts the base into an output folder, once. Files of the cache are linked where the file system can.
+
+    Raises UserError where trials were trained on another base: a warm-up that was made again has other last bits.
+    """
     folder = output / BASE
     if (folder / BASE_FILE).is_file():
+        if read_base(folder)["weights"] != prepared.materials.fingerprint:
+            raise UserError(
+                f"--output {str(output)!r} has trials on another warm-up than the one that is now in the cache, which "
+                "was made again since; put the cache of that time back (QRLORA_CACHE), or name another output"
+            )
         return
     folder.mkdir(exist_ok=True)
     for source in sorted(prepared.warm_up.iterdir()):

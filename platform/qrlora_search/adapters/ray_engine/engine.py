@@ -86,7 +86,9 @@ class DriverScheduler(_Unpicklable, FIFOScheduler):
         return str(TrialScheduler.STOP if decision.stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Tells the driver why a trial failed, or that its worker was lost."""
+        """Tells the driver why a trial failed, or that its worker was lost; workers end with an interrupted search."""
+        if self.driver.interrupted:
+            return
         ending, number = how_it_ended(trial), int(trial.config["trial"])
         if ending.lost:
             self.driver.lost(number, ending.reason)
