@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+import urllib.request
 from contextlib import suppress
 
 import pytest
@@ -53,8 +54,6 @@ def search(place):
 
 def wait_once(port: int) -> str:
     """Return what the metrics' address answers now."""
-    import urllib.request
-
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         return str(answer.read().decode())
 
@@ -182,6 +181,19 @@ def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):
     assert before != after
     assert seen.outside == []
     assert seen.errors == []
+
+
+def test_optuna_dashboard_opens_on_the_study(place, search):
+    output, _, _ = search
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = ["study", str(output), "--port", str(port)]
+    with (
+        served(place, command, f"{address}/dashboard"),
+        urllib.request.urlopen(f"{address}/api/studies", timeout=10) as answer,
+    ):
+        studies = json.loads(answer.read())["study_summaries"]
+    assert [one["study_name"] for one in studies] == ["search"]
 
 
 def test_the_explorer_says_what_is_wrong_or_missing(tmp_path, checkout, monkeypatch):
