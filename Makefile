@@ -5,6 +5,7 @@
 PYTHON ?=
 ARGS   ?= --task cola --budget 64
 TESTS  ?= tests
+SOAK   ?= --drivers 20 --workers 20 --minutes 60
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -18,7 +19,7 @@ ifneq ($(shell test -x $(BIN)/python && echo runs),runs)
 .PHONY: $(READY)
 endif
 
-.PHONY: search test ui lock format clean help
+.PHONY: search test soak ui lock format clean help
 .DEFAULT_GOAL := help
 
 search: $(READY) ## set up, then find a front: make search ARGS="--task rte --budget 16"
@@ -30,6 +31,9 @@ test: $(READY) ## set up, then all checks: format, lint, types, architecture, te
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/architecture
 	$(BIN)/pytest -q -n 2 --dist loadfile --ignore=tests/architecture $(TESTS)
+
+soak: $(READY) ## kill 20 drivers and 20 workers within an hour, and check that nothing is lost or repeated
+	$(BIN)/python -m tests.soak.soak $(SOAK)
 
 ui: $(READY) ## open the MLflow UI on this machine
 	$(BIN)/python -m platform.ui

@@ -67,12 +67,32 @@ class Scripted:
         return Report(self.epoch, self.score, 0.5, 0.1, "cxx", {"accuracy": self.score}, b"w")
 
 
+@dataclass
+class KeptFiles:
+    """Weights and checkpoints of trials, in memory. kept: everything that was ever kept, by trial."""
+
+    kept: dict[int, bytes] = field(default_factory=dict)
+    checkpoints: dict[int, bytes] = field(default_factory=dict)
+
+    def keep(self, trial: int, report: Report) -> None:
+        if report.weights:
+            self.kept[trial] = report.weights
+        if report.checkpoint:
+            self.checkpoints[trial] = report.checkpoint
+
+    def checkpoint(self, trial: int) -> bytes:
+        return self.checkpoints.get(trial, b"")
+
+    def ended(self, trial: int) -> None:
+        self.checkpoints.pop(trial, None)
+
+
 def search(tmp_path, the_plan, taus, begin, concurrency=1, history=None, first=0):
     record = Record(f"sqlite:///{tmp_path / 'record.db'}")
-    sampler, kept = ListSampler(taus, first), {}
+    sampler, files = ListSampler(taus, first), KeptFiles()
     loop = SearchLoop(
         the_plan, record, history or History(plan=the_plan), sampler,
-        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), kept.__setitem__,
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), files,
     )  # fmt: skip
     SimulatedEngine(begin, (ScriptedError,), concurrency).run(loop)
-    return loop, sampler, record, kept
+    return loop, sampler, record, files.kept

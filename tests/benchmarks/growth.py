@@ -149,6 +149,10 @@ class Counter:
         """End the run: no trial here may fail."""
         raise RuntimeError(f"trial {trial} failed: {reason}")
 
+    def lost(self, trial: int, reason: str) -> None:
+        """End the run: no worker here may be lost."""
+        raise RuntimeError(f"trial {trial} lost its worker: {reason}")
+
 
 def through_ray(trials: int) -> None:
     """Print the last table."""

@@ -25,6 +25,7 @@ class Accountant:
     started: list[int] = field(default_factory=list)
     reports: dict[int, list[Report]] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
+    losses: dict[int, list[str]] = field(default_factory=dict)
     live: set[int] = field(default_factory=set)
     most_live: int = 0
 
@@ -55,4 +56,8 @@ class Accountant:
 
     def failed(self, trial: int, reason: str) -> None:
         self.failures.setdefault(trial, reason)
+        self.live.discard(trial)
+
+    def lost(self, trial: int, reason: str) -> None:
+        self.losses.setdefault(trial, []).append(reason)
         self.live.discard(trial)

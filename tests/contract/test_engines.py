@@ -1,10 +1,12 @@
 """The contract of engines, held by the one in this process and by Ray Tune alike."""
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from engine_contract import EPOCHS, Accountant, order
@@ -17,7 +19,7 @@ from qrlora_search.method.machine import native_precision
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import Materials, build_workbench
 from qrlora_search.values.errors import UserError
-from qrlora_search.values.states import Report
+from qrlora_search.values.states import Decision, Report
 from tiny import tiny_materials
 
 
@@ -133,3 +135,64 @@ def test_engines_give_the_same_numbers():
         ours, *others = ([one.score for one in driver.reports[trial]] for driver in drivers)
         for theirs in others:
             assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_a_trial_goes_on_from_its_checkpoint(make):
+    whole, cut = Accountant([order(0)]), Accountant([order(0)], stop_at={0: 1})
+    make(1).run(whole)
+    make(1).run(cut)
+    rest = Accountant([replace(order(0), checkpoint=cut.reports[0][0].checkpoint)])
+    make(1).run(rest)
+    reports = {one.epoch: one for one in (*cut.reports[0], *rest.reports[0])}
+    assert [(one.epoch, one.score, one.loss) for one in whole.reports[0]] == [
+        (epoch, one.score, one.loss) for epoch, one in sorted(reports.items())
+    ]
+
+
+class Attacker(Accountant):
+    """Sends a signal to the worker after the first report of trial 0, and orders a lost trial again."""
+
+    number = signal.SIGKILL
+
+    def reported(self, trial: int, report: Report) -> Decision:
+        decision = super().reported(trial, report)
+        if (trial, report.epoch) == (0, 1) and not self.losses:
+            (worker,) = [one for one in psutil.Process().children(recursive=True) if "TrialActor" in one.name()]
+            worker.send_signal(self.number)
+        return decision
+
+    def lost(self, trial: int, reason: str) -> None:
+        super().lost(trial, reason)
+        self.orders.insert(0, replace(order(trial), checkpoint=self.reports[trial][-1].checkpoint))
+
+
+def test_a_lost_worker_is_told_apart_from_a_failure_and_its_trial_goes_on():
+    materials, _ = tiny_materials("bert", "cola")
+    driver = Attacker([order(0), order(1)])
+    on_ray(materials, 1).run(driver)
+    assert len(driver.losses[0]) == 1
+    assert "its process died" in driver.losses[0][0]
+    assert not driver.failures
+    assert [one.epoch for one in driver.reports[0]] == [1, 2, 3]
+    assert [one.epoch for one in driver.reports[1]] == [1, 2, 3]
+
+
+def test_a_worker_that_says_nothing_for_too_long_fails_its_trial_and_the_others_go_on():
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
+
+    materials, _ = tiny_materials("bert", "cola")
+    driver = Attacker([order(0), order(1)])
+    driver.number = signal.SIGSTOP
+    RayEngine(materials, States(), 1, 0.0, 1, report_timeout_s=15).run(driver)
+    assert driver.failures == {0: "no report for 15 s (training.report_timeout_s)"}
+    assert [one.epoch for one in driver.reports[1]] == [1, 2, 3]
+
+
+def test_an_error_that_is_no_trials_own_fails_it_with_its_kind():
+    """A basis that is not there: as with any fault in a worker, the trial fails, and it is not taken for a lost one."""
+    materials, _ = tiny_materials("bert", "cola")
+    broken = replace(materials, bases={place: one for place, one in materials.bases.items() if place != (1, "q")})
+    driver = Accountant([order(0)])
+    on_ray(broken, 1).run(driver)
+    assert "KeyError" in driver.failures[0]
+    assert not driver.losses

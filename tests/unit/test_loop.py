@@ -9,7 +9,7 @@ from qrlora_search.describe.space import SearchSpace
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import HEAD_ONLY, History, history_of
 from qrlora_search.values.states import TrialState
-from scripted import SPECTRA, ListSampler, Scripted, ScriptedError, plan, search
+from scripted import SPECTRA, KeptFiles, ListSampler, Scripted, ScriptedError, plan, search
 
 
 def test_the_budget_counts_started_configurations_alone(tmp_path):
@@ -94,7 +94,7 @@ def test_the_time_limit_ends_the_search_and_leaves_trials_to_resume(tmp_path):
     record = Record(f"sqlite:///{tmp_path / 'record.db'}")
     loop = SearchLoop(
         the_plan, record, History(plan=the_plan), ListSampler([i / 60 for i in range(1, 51)]),
-        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), lambda *_: None,
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(),
     )  # fmt: skip
     loop.set_deadline(lambda: now[0], 7.0)
 

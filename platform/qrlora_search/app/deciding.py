@@ -26,10 +26,9 @@ class Judge:
         scored = history.scored.get((None, "selection"))
         if scored is not None:
             self.known.control = self._seen(None, scored.metrics[self.task.objective], scored.packed)
-        for number, trial in sorted(history.trials.items()):
-            if trial.state is not None:
-                for line in trial.reports:
-                    self.note(number, line)
+        for number, trial in sorted(history.trials.items()):  # what is known does not depend on the order of facts
+            for line in trial.reports:
+                self.note(number, line)
             if trial.state is TrialState.FINISHED:
                 self.finished(number)
 

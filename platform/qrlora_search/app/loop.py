@@ -3,15 +3,19 @@
 The loop is what engines drive. It holds no state of its own but the history that the record adds up to.
 """
 
+import re
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Protocol
 
 from qrlora_search.app.deciding import Judge
 from qrlora_search.describe.configuration import Configuration
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.proposals import head_only
 from qrlora_search.describe.protocols import Clock, Parameters, Sampler, TrialOrder
+from qrlora_search.method.checkpoint import report_in
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import HEAD_ONLY, History
 from qrlora_search.values.states import Decision, Report, TrialState
@@ -19,8 +23,28 @@ from qrlora_search.values.states import Decision, Report, TrialState
 MOST_UNUSED = 500
 """So many proposals in a row that start nothing (duplicates, refusals) end the search: the space is used up."""
 
+MOST_RETRIES = 3
+"""So often a trial is ordered again when its worker was lost; then it is the trial that kills its workers."""
+
+FIRST_FAILURES = 5
+"""So many failures of a run, and nothing that ever finished or was stopped, end the search."""
+
+ALL_FAILED = "every trial failed"
+
 Canonical = Callable[[Parameters], Configuration]
-KeepWeights = Callable[[int, bytes], None]
+
+
+class TrialFiles(Protocol):
+    """Where the weights of trials are kept, and what those that have not ended go on from."""
+
+    def keep(self, trial: int, report: Report) -> None:
+        """Keeps what a report carries besides numbers."""
+
+    def checkpoint(self, trial: int) -> bytes:
+        """Returns the newest checkpoint of a trial, or nothing."""
+
+    def ended(self, trial: int) -> None:
+        """Takes the news that a trial goes on no more."""
 
 
 class SearchLoop:
@@ -33,10 +57,10 @@ class SearchLoop:
         history: History,
         sampler: Sampler,
         canonical: Canonical,
-        keep_weights: KeepWeights,
+        files: TrialFiles,
     ) -> None:
         self.plan, self.record, self.history, self.sampler = plan, record, history, sampler
-        self.canonical, self.keep_weights = canonical, keep_weights
+        self.canonical, self.files = canonical, files
         self.judge = Judge(plan, history)
         self.used_up = False
         self.ending = ""
@@ -45,15 +69,18 @@ class SearchLoop:
         self.by_identity: dict[str, int] = {}
         self.waiting: dict[int, list[int]] = {}
         self.again: list[int] = []
+        self.failures: list[str] = []
         self._take_up()
 
     def _take_up(self) -> None:
+        """Makes the loop's own state from the history; unfinished trials and unanswered proposals go on first."""
         for number, trial in sorted(self.history.trials.items()):
             if trial.duplicate_of is not None:
                 if self.history.trials[trial.duplicate_of].state is None:
                     self.waiting.setdefault(trial.duplicate_of, []).append(number)
             elif not trial.refused:
-                self.by_identity[trial.configuration.identity] = number
+                if trial.started:
+                    self.by_identity[trial.configuration.identity] = number
                 if trial.state is None:
                     self.again.append(number)
 
@@ -75,16 +102,17 @@ class SearchLoop:
     @property
     def exhausted(self) -> bool:
         """Returns whether no further trial will start."""
-        full = self.history.started >= self.plan.budget and not self.again
-        return self.used_up or full or self.interrupted
+        no_more = self.used_up or self.history.started >= self.plan.budget
+        return (no_more and not self.again) or self.interrupted
 
     def next_trial(self) -> TrialOrder | None:
         """Returns the next trial to start: first a resumed one, then the head-only control, then proposals."""
         with self.lock:
             if self.interrupted:
                 return None
-            if self.again:
-                return self._start(self.again.pop(0))
+            order = self._again()
+            if order is not None:
+                return order
             if "trained" in self.plan.space.head.modes and HEAD_ONLY not in self.history.trials:
                 control = head_only(self.plan.space, self.plan.space.training.batch_sizes[0])
                 self._append("proposed", {"proposal": {}, "configuration": control.to_json()}, HEAD_ONLY)
@@ -93,25 +121,48 @@ class SearchLoop:
                 return None
             return self._propose()
 
+    def _again(self) -> TrialOrder | None:
+        """Returns the next trial that began before, as far as it still has to be trained, or None."""
+        while self.again:
+            number = self.again.pop(0)
+            one = self.history.trials[number]
+            if not one.started:
+                if number != HEAD_ONLY and self._answered(number):
+                    continue
+                return self._start(number)
+            if one.reports:
+                self._judged(number)
+            order = self._order(number)
+            ahead = report_in(order)
+            if one.state is None and ahead is not None and ahead.epoch == len(one.reports) + 1:
+                self.reported(number, ahead)  # the driver died after it kept the checkpoint, before it recorded this
+            if one.state is None:
+                return self._start(number)
+        return None
+
     def _propose(self) -> TrialOrder | None:
         for _ in range(MOST_UNUSED):
             number, proposal = self.sampler.ask()
             configuration = self.canonical(proposal)
             data = {"proposal": proposal, "configuration": configuration.to_json()}
             self._append("proposed", data, number)
-            refusal = self._refusal(configuration.parameters)
-            if refusal:
-                self._append("refused", {"reason": refusal}, number)
-                self.sampler.tell(number, TrialState.STOPPED, None, configuration.parameters)
-                continue
-            earlier = self.by_identity.get(configuration.identity)
-            if earlier is not None:
-                self._answer(number, earlier)
-                continue
-            self.by_identity[configuration.identity] = number
-            return self._start(number)
+            if not self._answered(number):
+                return self._start(number)
         self.used_up = True
         return None
+
+    def _answered(self, number: int) -> bool:
+        """Returns whether a proposal needs no trial: refused for its size, or the same as an earlier one."""
+        configuration = self.history.trials[number].configuration
+        refusal = self._refusal(configuration.parameters)
+        if refusal:
+            self._append("refused", {"reason": refusal}, number)
+            self.sampler.tell(number, TrialState.STOPPED, None, configuration.parameters)
+            return True
+        earlier = self.by_identity.get(configuration.identity)
+        if earlier is not None:
+            self._answer(number, earlier)
+        return earlier is not None
 
     def _refusal(self, parameters: int) -> str:
         """Returns why a trial of this size is not started, or an empty text."""
@@ -130,38 +181,85 @@ class SearchLoop:
             self.sampler.tell(number, trial.state, trial.score, trial.configuration.parameters)
 
     def _start(self, number: int) -> TrialOrder:
-        self._append("started", {}, number)
-        return TrialOrder(number, self.history.trials[number].configuration, self.plan.seed)
+        order = self._order(number)
+        kept = report_in(order)
+        self._append("started", {} if kept is None else {"after_epoch": kept.epoch}, number)
+        self.by_identity[order.configuration.identity] = number
+        return order
+
+    def _order(self, number: int) -> TrialOrder:
+        one = self.history.trials[number]
+        content = self.files.checkpoint(number) if one.started else b""
+        return TrialOrder(number, one.configuration, self.plan.seed, content)
 
     def reported(self, trial: int, report: Report) -> Decision:
-        """Takes a report: to the record, to the rule, and the decision to the record."""
+        """Takes a report: its files, then to the record, to the rule, and the decision to the record.
+
+        An epoch that the record has, trained once more after a loss, changes nothing in it.
+        """
         with self.lock:
             one = self.history.trials[trial]
-            data = {name: value for name, value in asdict(report).items() if name != "weights"}
-            if report.weights:
-                self.keep_weights(trial, report.weights)
+            if one.state is not None:
+                return Decision(stop=True, reason=one.reason)
+            self.files.keep(trial, report)
+            if report.epoch <= len(one.reports):
+                return Decision(stop=self.interrupted, reason=f"epoch {report.epoch} is in the record")
+            data = {name: value for name, value in asdict(report).items() if name not in {"weights", "checkpoint"}}
             self._append("report", data, trial)
             self.judge.note(trial, one.reports[-1])
-            if report.epoch >= one.configuration.epochs:
-                return self._finish(trial, TrialState.FINISHED, f"all {report.epoch} epochs")
-            if trial == HEAD_ONLY:
-                return Decision(stop=self.interrupted, reason="the control is never stopped")
-            decision = self.judge.decide(trial, one.reports[-1])
+            return self._judged(trial)
+
+    def _judged(self, trial: int) -> Decision:
+        """Returns what follows from a trial's newest report; what of it is not in the record yet goes there."""
+        one = self.history.trials[trial]
+        line = one.reports[-1]
+        if line.epoch >= one.configuration.epochs:
+            return self._finish(trial, TrialState.FINISHED, f"all {line.epoch} epochs")
+        if trial == HEAD_ONLY:
+            return Decision(stop=self.interrupted, reason="the control is never stopped")
+        if not line.decision:
+            decision = self.judge.decide(trial, line)
             self._append("decision", {"stop": decision.stop, "reason": decision.reason}, trial)
-            if decision.stop:
-                return self._finish(trial, TrialState.STOPPED, decision.reason)
-            if self.interrupted:
-                return Decision(stop=True, reason=self.ending)
-            return decision
+        if line.stop:
+            return self._finish(trial, TrialState.STOPPED, line.decision)
+        if self.interrupted:
+            return Decision(stop=True, reason=self.ending)
+        return Decision(stop=False, reason=line.decision)
 
     def failed(self, trial: int, reason: str) -> None:
         """Takes the news that a trial failed; the search goes on."""
         with self.lock:
             if self.history.trials[trial].state is None:
                 self._finish(trial, TrialState.FAILED, reason)
+                self._note_failure(reason)
+
+    def lost(self, trial: int, reason: str) -> None:
+        """Takes the news that a trial's worker was lost: it goes on from its checkpoint, up to three times."""
+        with self.lock:
+            one = self.history.trials[trial]
+            if one.state is not None or self.interrupted:
+                return
+            if len(one.retries) >= MOST_RETRIES:
+                self.failed(trial, f"lost its worker {MOST_RETRIES + 1} times, the last time: {reason}")
+                return
+            self._append("retried", {"reason": reason, "retry": len(one.retries) + 1}, trial)
+            self.again.append(trial)
+
+    def _note_failure(self, reason: str) -> None:
+        """Ends the search where all that was tried failed: more of the same would be waste."""
+        self.failures.append(reason)
+        ended = self.history.ended
+        if ended[TrialState.FINISHED] or ended[TrialState.STOPPED]:
+            return
+        if len(self.failures) >= min(FIRST_FAILURES, self.plan.budget):
+            alike = Counter(re.sub(r"[\d.]+", "#", one) for one in self.failures)
+            shape, count = alike.most_common(1)[0]
+            cause = next(one for one in self.failures if re.sub(r"[\d.]+", "#", one) == shape)
+            self.interrupt(f"{ALL_FAILED} ({count} of {len(self.failures)} like this: {cause})")
 
     def _finish(self, trial: int, state: TrialState, reason: str) -> Decision:
         self._append("ended", {"state": str(state), "reason": reason}, trial)
+        self.files.ended(trial)
         one = self.history.trials[trial]
         if state is TrialState.FINISHED:
             self.judge.finished(trial)

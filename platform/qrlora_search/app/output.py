@@ -1,21 +1,59 @@
 """The output folder of a search: new, unfinished or finished; and the checks before anything is started."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from qrlora_search.app.planning import Planned
 from qrlora_search.app.reading import read_search
 from qrlora_search.describe.plan import differences
+from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.storage import check_storage, has_record
 from qrlora_search.values.errors import UserError
 
+_BEFORE_A_RECORD = {"base", "plan.json", "spectra.json", "storage.json", "record.db", "record.db-wal", "record.db-shm"}
+"""What a search that was killed before its first event may have left."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Holds an output folder: nobody else may write there. The system lets go of it when this process dies.
+
+    Raises UserError where another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"--output {str(folder)!r} is in use by another search; wait for it to end") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _has_begun(folder: Path) -> bool:
+    """Returns whether a folder's record has an event."""
+    if not has_record(folder):
+        return False
+    record = Record(record_url(folder))
+    begun = record.last() > 0
+    record.close()
+    return begun
+
 
 def open_output(planned: Planned, resume: bool) -> str:
-    """Returns `new`, `unfinished` or `finished`; raises UserError where the folder is another search's, or unfinished
-    and --resume was not given.
+    """Returns `new`, `unfinished`, `undelivered` (finished but for MLflow or the study) or `finished`; raises UserError
+    where the folder is another search's, or unfinished and --resume was not given.
     """
     folder, plan = planned.output, planned.plan
-    if not has_record(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not _has_begun(folder):
+        names = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+        others = {one for one in names if not one.startswith(".")} - _BEFORE_A_RECORD
+        if folder.exists() and (not folder.is_dir() or others):
             raise UserError(f"--output {str(folder)!r} exists and is no search's output; name another folder")
         return "new"
     history, before = read_search(folder, "--output")
@@ -27,7 +65,7 @@ def open_output(planned: Planned, resume: bool) -> str:
         )
     done = history.outcome == "complete" and (folder / "front.json").is_file()
     if done and plan.budget <= max(before.budget, len(history.searched)):
-        return "finished"
+        return "finished" if history.delivered else "undelivered"
     if not resume:
         have = f"{len(history.searched)} of {plan.budget} configurations started"
         raise UserError(f"--output {str(folder)!r} is unfinished ({have}); add --resume to go on with it")

@@ -3,17 +3,21 @@
 import csv
 import io
 import os
+import re
 from pathlib import Path
 
 from qrlora_search.app.front_view import FrontView
+from qrlora_search.values.faults import passing
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file so that a reader, or a crash, sees the old one or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft, kind = path.with_name(f".{path.name}.{os.getpid()}"), re.sub(r"\d", "", path.name)
     try:
         draft.write_bytes(content)
+        passing(f"before:{kind}")
         draft.replace(path)
+        passing(f"after:{kind}")
     finally:
         draft.unlink(missing_ok=True)
 

@@ -7,11 +7,10 @@ folder of its own that a second run goes on with. Nothing is selected here, so e
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock
 from rich.console import Console
 
 from qrlora_search.app.console import show_plan
-from qrlora_search.app.output import check_places, open_output
+from qrlora_search.app.output import held, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.request import RUNS, Checked, SearchRequest, check_request
@@ -105,20 +104,16 @@ def run_groups(groups: list[Group], console: Console) -> int:
     from qrlora_search.app.run_search import run_on_ray
     from qrlora_search.method.machine import cpus_here
 
-    missing = []
-    for planned in (one for group in groups for one in group.planned.values()):
-        state = open_output(planned, resume=True)
-        check_places(planned)
-        if state != "finished":
-            missing.append((planned, state == "unfinished"))
+    plans = [planned for group in groups for planned in group.planned.values()]
+    missing = [planned for planned in plans if open_output(planned, resume=True) != "finished"]
     if not missing:
         return 0
-    with ray_running(None, max(cpus_here(), *(planned.plan.concurrency for planned, _ in missing))):
-        for number, (planned, resumed) in enumerate(missing, start=1):
+    with ray_running(None, max(cpus_here(), *(planned.plan.concurrency for planned in missing))):
+        for number, planned in enumerate(missing, start=1):
             console.print(f"{number} of {len(missing)}: {planned.plan.task}, seed {planned.plan.seed}")
             if number == 1:
                 show_plan(console, planned.plan)
-            code = run_on_ray(planned, console, resumed)
+            code = run_on_ray(planned, console)
             if code:
                 return code
     return 0
@@ -137,7 +132,7 @@ def score_all(planned: Planned) -> History:
     if not missing:
         return history
     scorer = Scorer(prepared_again(planned).materials, Weights(folder), plan.seed)
-    with FileLock(folder / ".lock", timeout=0):
+    with held(folder):
         record = Record(record_url(folder))
         for trial, split in missing:
             history.apply(record.append("scored", scorer.score(trial, split), trial.number))

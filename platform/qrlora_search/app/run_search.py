@@ -1,30 +1,38 @@
 """One search from beginning to end: plan, prepare, run, score the front once, write and show it."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
 
 from qrlora_search.app.console import make_console, show_front, show_plan
 from qrlora_search.app.cost import expected_seconds, measured_speed
-from qrlora_search.app.output import check_places, open_output
+from qrlora_search.app.delivery import deliver_again
+from qrlora_search.app.output import check_places, held, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
 from qrlora_search.app.serving import check_port
 from qrlora_search.app.session import Session
+from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
 from qrlora_search.prepare.store import Store, default_root
 
 
 def search(request: SearchRequest) -> int:
-    """Runs what a request asks for and returns the exit code: 0, or 130/143 where it was interrupted."""
+    """Runs what a request asks for and returns the exit code: 0, 1 where every trial failed, or 130/143 where it was
+    interrupted.
+    """
     checked = check_request(request)
     console = make_console()
     planned = plan_search(checked)
     state = open_output(planned, request.resume)
-    if state == "finished":
+    if state == "undelivered" and not request.dry_run:
+        with held(planned.output):
+            deliver_again(planned.plan, planned.tracking, planned.output, console)
+    if state in {"finished", "undelivered"}:
         view = read_front(planned.output)
         if view.stand_in:
             show_plan(console, view.plan)
@@ -39,7 +47,8 @@ def search(request: SearchRequest) -> int:
     check_places(planned)
     if request.metrics_port is not None:
         check_port("--metrics-port", request.metrics_port)
-    return _run(planned, console, state == "unfinished", request.metrics_port)
+    run = partial(_run, planned, console, metrics_port=request.metrics_port)
+    return _in_its_folder(planned, console, request.resume, run)
 
 
 def _show_cost(console: Console, planned: Planned) -> None:
@@ -57,20 +66,45 @@ def _show_cost(console: Console, planned: Planned) -> None:
     console.print("dry run: nothing was started or written")
 
 
-def _run(planned: Planned, console: Console, resumed: bool, metrics_port: int | None) -> int:
+def _run(planned: Planned, console: Console, resumed: bool, signals: Signals, metrics_port: int | None) -> int:
     from qrlora_search.adapters.ray_engine.cluster import ray_running
 
     plan, local, cpus = planned.plan, planned.plan.address is None, cpus_here()
     console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
     with ray_running(plan.address, max(cpus, plan.space.warm_up.workers, plan.concurrency)):
-        return run_on_ray(planned, console, resumed, metrics_port)
+        return _run_on_ray(planned, console, resumed, signals, metrics_port)
 
 
-def run_on_ray(planned: Planned, console: Console, resumed: bool, metrics_port: int | None = None) -> int:
-    """Runs a planned search on the Ray that this process is connected to, and returns its exit code.
+def run_on_ray(planned: Planned, console: Console) -> int:
+    """Runs a planned search, or goes on with it, on the Ray that this process is connected to; returns its exit code.
 
-    metrics_port: serve metrics for Prometheus there.
+    One that has ended is left as it is, but for what MLflow or the study lack of it. Raises UserError where the folder
+    is another search's, or in use.
     """
+    state = open_output(planned, resume=True)
+    if state == "undelivered":
+        with held(planned.output):
+            deliver_again(planned.plan, planned.tracking, planned.output, console)
+    if state in {"finished", "undelivered"}:
+        return 0
+    check_places(planned)
+    return _in_its_folder(planned, console, True, partial(_run_on_ray, planned, console))
+
+
+def _in_its_folder(planned: Planned, console: Console, resume: bool, run: Callable[[bool, Signals], int]) -> int:
+    """Holds a search's folder and the process's signals while it runs; returns its exit code."""
+    with held(planned.output), signals_caught() as signals:
+        state = open_output(planned, resume)  # nobody has changed it since
+        try:
+            return run(state == "unfinished", signals)
+        except InterruptedEarlyError as error:
+            console.print(f"{error.why}: what is made is kept; the same command goes on, with --resume if it says so")
+            return EXIT_CODES[error.why]
+
+
+def _run_on_ray(
+    planned: Planned, console: Console, resumed: bool, signals: Signals, metrics_port: int | None = None
+) -> int:
     from qrlora_search.adapters.ray_engine.cluster import check_nodes
     from qrlora_search.adapters.ray_engine.engine import RayEngine
     from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
@@ -82,6 +116,7 @@ def run_on_ray(planned: Planned, console: Console, resumed: bool, metrics_port: 
         check_nodes(plan.precision, plan.gpus_per_trial)
     runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
     prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
+    signals.install()
     _tell(
         console,
         started,
@@ -89,9 +124,10 @@ def run_on_ray(planned: Planned, console: Console, resumed: bool, metrics_port: 
         f"{prepared.padding:.1%} of the tokens in training batches are padding",
     )
     materials, room = prepared.materials.for_workers(), plan.space.states
-    engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads)
+    silence_s = plan.space.training.report_timeout_s
+    engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads, silence_s)
     session = Session(planned, prepared, console, resumed)
-    return session.run(engine, started, metrics_port)
+    return session.run(engine, started, signals, metrics_port)
 
 
 def _tell(console: Console, started: float, words: str) -> None:

@@ -1,6 +1,7 @@
 """Scores the control and the front's members on a split, in the driver, through one path for both."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from qrlora_search.method.training import predict_with
 from qrlora_search.method.workbench import Materials, Workbench, build_workbench
 from qrlora_search.record.history import TrialHistory
 from qrlora_search.values.packing import pack
+from qrlora_search.values.states import Report
 
 
 class Weights:
-    """The adapters of a search's trials as safetensors files, the newest epoch of each."""
+    """The adapters of a search's trials as safetensors files, the newest epoch of each; and checkpoints of those that
+    have not ended.
+    """
 
     def __init__(self, output: Path) -> None:
         self.folder = output / "trials"
@@ -25,10 +29,33 @@ class Weights:
         """Returns the file of a trial; the head-only control is trial -1."""
         return self.folder / (f"trial-{trial:05d}.safetensors" if trial >= 0 else "head-only.safetensors")
 
-    def keep(self, trial: int, content: bytes) -> None:
-        """Writes a trial's newest weights."""
+    def state_path(self, trial: int) -> Path:
+        """Returns the file of a trial's checkpoint."""
+        return self.path(trial).with_suffix(".state.safetensors")
+
+    def keep(self, trial: int, report: Report) -> None:
+        """Writes a trial's newest weights, then its checkpoint, which has the report in it."""
         self.folder.mkdir(exist_ok=True)
-        write_atomically(self.path(trial), content)
+        if report.weights:
+            write_atomically(self.path(trial), report.weights)
+        if report.checkpoint:
+            write_atomically(self.state_path(trial), report.checkpoint)
+
+    def checkpoint(self, trial: int) -> bytes:
+        """Returns a trial's checkpoint, or nothing."""
+        file = self.state_path(trial)
+        return file.read_bytes() if file.is_file() else b""
+
+    def ended(self, trial: int) -> None:
+        """Removes the checkpoint of a trial that ended."""
+        self.state_path(trial).unlink(missing_ok=True)
+
+    def clean(self, live: Iterable[int]) -> None:
+        """Removes what a killed run left: parts of files, and checkpoints of trials that have ended."""
+        kept = {self.state_path(trial).name for trial in live}
+        for file in self.folder.glob("*"):
+            if file.name.startswith(".") or (file.name.endswith(".state.safetensors") and file.name not in kept):
+                file.unlink(missing_ok=True)
 
 
 class Scorer:

@@ -1,27 +1,22 @@
 """A search that runs: its record, its sinks, its signals, and its end."""
 
 import shutil
-import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import FrameType
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
 from qrlora_search.adapters.optuna_search.sampler import SearchSampler
-from qrlora_search.adapters.optuna_search.study import StudySink
-from qrlora_search.app.bases import keep_base
+from qrlora_search.app.bases import BASE, keep_base
 from qrlora_search.app.console import ProgressSink, show_front
+from qrlora_search.app.delivery import deliver, followers, show_link
 from qrlora_search.app.front_view import FrontView, build_front_view, members_of
-from qrlora_search.app.loop import SearchLoop
+from qrlora_search.app.loop import ALL_FAILED, SearchLoop
 from qrlora_search.app.planning import PLAN_FILE, Planned
 from qrlora_search.app.report_files import write_atomically, write_front
 from qrlora_search.app.scoring import Scorer, Weights, copy_adapter
+from qrlora_search.app.signals import EXIT_CODES, Signals
 from qrlora_search.app.trial_files import write_spectra, write_trials
 from qrlora_search.describe.configuration import Configuration
 from qrlora_search.describe.proposals import canonical, dimensions
@@ -34,33 +29,33 @@ from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import HEAD_ONLY, TrialHistory, history_of
 from qrlora_search.record.pump import Pump
 from qrlora_search.record.storage import claim_place
-from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import pack
 from qrlora_search.values.states import TrialState
 
-EXIT_CODES = {"interrupted by SIGINT": 130, "interrupted by SIGTERM": 143}
-
 
 class Session:
-    """Holds an output folder for the time of one run: nobody else may write there."""
+    """One run of a search in its output folder, which the caller holds (see `output.held`)."""
 
     def __init__(self, planned: Planned, prepared: Prepared, console: Console, resumed: bool) -> None:
         self.plan, self.prepared, self.console = planned.plan, prepared, console
         self.output, self.tracking = planned.output, planned.tracking
-        self.output.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(self.output / ".lock")
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"--output {str(self.output)!r} is in use by another search; wait for it to end") from None
         claim_place(self.output)
         self.record = Record(record_url(self.output))
         self.weights = Weights(self.output)
         self.history = history_of(self.record.all())
         self.scorer = Scorer(prepared.materials, self.weights, self.plan.seed)
         self.before = self.history.seconds
+        self._clear_up()
         keep_base(prepared, self.plan, self.output)
         self._open(resumed)
+
+    def _clear_up(self) -> None:
+        """Removes what a killed run left: parts of files, checkpoints of ended trials, the base of no search."""
+        self.weights.clean(self.history.live)
+        for draft in (*self.output.glob(".*.json.*"), *self.output.glob(".front.*")):
+            draft.unlink(missing_ok=True)
+        if self.history.plan is None:
+            shutil.rmtree(self.output / BASE, ignore_errors=True)
 
     def _append(self, kind: str, data: dict[str, object], trial: int | None = None) -> int:
         event = self.record.append(kind, data, trial)
@@ -73,48 +68,37 @@ class Session:
         write_spectra(self.prepared.spectra, self.plan.space.tau.rule, self.output)
         if resumed and self.history.plan is not None:
             self._append("resumed", {"plan": plan, "at": _now()})
-            return
-        self._append("opened", {"plan": plan, "search_id": uuid.uuid4().hex, "at": _now()})
-        tokens = self.prepared.materials.splits
-        kind = float if find_task(self.plan.task).regression else int
-        names = ("selection", *self.plan.counts.report)
-        labels = {name: pack(tokens[name].labels_N.astype(kind)) for name in names}
-        self._append("prepared", {"made": list(self.prepared.made), "labels": labels})
-        self._append("scored", self.scorer.score(None, "selection"))
+        else:
+            self._append("opened", {"plan": plan, "search_id": uuid.uuid4().hex, "at": _now()})
+        if not self.history.labels:
+            tokens = self.prepared.materials.splits
+            kind = float if find_task(self.plan.task).regression else int
+            names = ("selection", *self.plan.counts.report)
+            labels = {name: pack(tokens[name].labels_N.astype(kind)) for name in names}
+            self._append("prepared", {"made": list(self.prepared.made), "labels": labels})
+        self._score(None, "selection")
 
-    def run(self, engine: Engine, started: float, metrics_port: int | None = None) -> int:
+    def run(self, engine: Engine, started: float, signals: Signals, metrics_port: int | None = None) -> int:
         """Runs the search to its end and returns the exit code. metrics_port: serve metrics for Prometheus there."""
-        mlflow = MlflowSink(self.tracking, self.output)
-        pumps = [
-            Pump(self.record, lambda: ProgressSink(self.console), "progress"),
-            Pump(self.record, lambda: mlflow, "MLflow"),
-            Pump(self.record, self._study, "the Optuna study"),
-            *self._metrics(metrics_port),
-        ]
-        loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights.keep)
+        progress = Pump(self.record, lambda: ProgressSink(self.console), "progress")
+        pumps = [*followers(self.plan, self.tracking, self.record, self.output), *self._metrics(metrics_port)]
+        loop = SearchLoop(self.plan, self.record, self.history, self._sampler(), self._canonical, self.weights)
         if self.plan.time_limit_s is not None:
             loop.set_deadline(time.monotonic, started + self.plan.time_limit_s)
         spent = dict(self.prepared.seconds)
         began = time.monotonic()
-        with _interrupts(loop.interrupt):
+        with signals.listening(loop.interrupt):
             engine.run(loop)
-        spent |= {"trials": time.monotonic() - began, "sinks": sum(pump.busy_s for pump in pumps)}
-        pumps[0].close(self._last())
-        view = self._end(loop, started, spent)
-        troubles = {pump.name: pump.close(self._last()) for pump in pumps[1:]}
-        show_front(self.console, view, str(self.output))
-        if mlflow.link:
-            self.console.print(f"MLflow on this search, with its charts: {mlflow.link}", no_wrap=True, soft_wrap=True)
-        for name, trouble in troubles.items():
-            if trouble:
-                self.console.print(
-                    f"{name} lacks the end of this search ({trouble}); the record and the files have all of it."
-                )
+            spent |= {"trials": time.monotonic() - began, "sinks": sum(one.busy_s for one in (progress, *pumps))}
+            progress.close(self.record.last())
+            view = self._end(loop, started, spent)
+            show_front(self.console, view, str(self.output))
+            deliver(pumps, self.record, self.console)
+            show_link(pumps, self.console)
         if view.outcome != "complete":
             self.console.print(f"{view.outcome}: the same command with --resume goes on from here")
         self.record.close()
-        self.lock.release()
-        return EXIT_CODES.get(view.outcome, 0)
+        return 1 if view.outcome.startswith(ALL_FAILED) else EXIT_CODES.get(view.outcome, 0)
 
     def _metrics(self, port: int | None) -> list[Pump]:
         if port is None:
@@ -125,19 +109,12 @@ class Session:
         self.console.print(f"metrics at http://127.0.0.1:{port}/metrics")
         return [Pump(self.record, lambda: sink, "the metrics")]
 
-    def _last(self) -> int:
-        events = self.record.all()
-        return events[-1].sequence if events else 0
-
     def _sampler(self) -> SearchSampler:
         space, plan = self.plan.space, self.plan
         settings = Settings(dimensions(space, plan.encoder.layers), self._canonical, plan.max_params)
         first = [*plan.warm_start, *(settings.start_points() if space.sampler.start_points else [])]
         proposed = [one for number, one in sorted(self.history.trials.items()) if number != HEAD_ONLY]
         return SearchSampler(settings, space.sampler, plan.seed, first, map(self._tried, proposed))
-
-    def _study(self) -> StudySink:
-        return StudySink(self.record.url, dimensions(self.plan.space, self.plan.encoder.layers))
 
     def _tried(self, one: TrialHistory) -> Tried:
         source = one if one.duplicate_of is None else self.history.trials[one.duplicate_of]
@@ -201,22 +178,3 @@ class Session:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@contextmanager
-def _interrupts(interrupt: Callable[[str], None]) -> Iterator[None]:
-    """Turns the first SIGINT or SIGTERM into a clean end; a second one ends at once."""
-    seen: list[int] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-        interrupt(f"interrupted by {signal.Signals(number).name}")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qrlora_search.app.output import check_places, open_output
 from qrlora_search.app.planning import PLAN_FILE, Planned, plan_search
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.report_files import read_front
@@ -113,11 +112,7 @@ def run_turn(spec: SweepSpec, job: Job, entry: Entry, turn: Turn, console: Conso
     output = Path(entry.output)
     if output.is_dir() and not has_record(output):
         shutil.rmtree(output)  # killed before its record was begun: nothing is lost
-    planned = plan_job(spec, job, turn, entry)
-    if open_output(planned, resume=True) == "finished":
-        return 0
-    check_places(planned)
-    return run_on_ray(planned, console, resumed=has_record(output))
+    return run_on_ray(plan_job(spec, job, turn, entry), console)
 
 
 def measure(entry: Entry) -> None:

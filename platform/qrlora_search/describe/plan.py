@@ -87,6 +87,7 @@ class SearchPlan(Frozen):
         content = self.model_dump(mode="json", exclude=set(_LIMITS))
         content["space"].pop("states")
         content["space"]["training"].pop("precision")  # resolved in the plan's own
+        content["space"]["training"].pop("report_timeout_s")
         for source in ("model", "data"):
             for place in ("asked", "path", "name"):
                 content[source].pop(place)

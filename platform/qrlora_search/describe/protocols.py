@@ -15,11 +15,15 @@ Parameters = dict[str, str | int | float]
 
 @dataclass(frozen=True)
 class TrialOrder:
-    """A trial to be trained: its number, what to train, and the seed of its batch order."""
+    """A trial to be trained: its number, what to train, and the seed of its batch order.
+
+    checkpoint: of this trial, from a report of it, to go on from; empty to begin.
+    """
 
     trial: int
     configuration: Configuration
     seed: int
+    checkpoint: bytes = b""
 
 
 class TrialDriver(Protocol):
@@ -40,7 +44,10 @@ class TrialDriver(Protocol):
         """Takes one epoch's report and returns whether the trial goes on."""
 
     def failed(self, trial: int, reason: str) -> None:
-        """Takes the news that a trial failed, with its reason."""
+        """Takes the news that a trial failed by itself, with its reason."""
+
+    def lost(self, trial: int, reason: str) -> None:
+        """Takes the news that a trial's worker was lost, which is not the trial's fault; it may be ordered again."""
 
 
 class Engine(Protocol):

@@ -95,7 +95,8 @@ class Layers(Table):
 
 class Training(Table):
     """How a trial trains: epochs, the rungs at which it is compared, batch size, dropout, and the precision of frozen
-    weights and states (auto: bfloat16 where the machine that makes the plan computes in it).
+    weights and states (auto: bfloat16 where the machine that makes the plan computes in it). report_timeout_s: a
+    running trial that gives no report for so long fails.
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
@@ -104,6 +105,7 @@ class Training(Table):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    report_timeout_s: Annotated[float, Field(gt=0)] = 7200.0
 
     @model_validator(mode="after")
     def _rungs_before_the_end(self) -> "Training":

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.method.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from qrlora_search.method.encoder import Adapters, Head
 from qrlora_search.method.metrics import compute_metrics
 from qrlora_search.method.tokens import Integers, training_batches
@@ -28,12 +30,36 @@ class TrialFailedError(Exception):
     """A trial that cannot go on for a reason of its own configuration, such as a loss that is not finite."""
 
 
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Turns a want of memory into a TrialFailedError that says whose memory it was: a trial is too large for it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise TrialFailedError(f"out of memory on the accelerator: {_first_line(error)}") from error
+    except MemoryError as error:
+        raise TrialFailedError(f"out of memory in the worker's process: {_first_line(error)}") from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise TrialFailedError(f"out of memory in the worker's process: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no more is known"])[0]
+
+
 class TrialTrainer:
-    """Trains one configuration on a workbench, `step` by `step`; the same order gives the same numbers."""
+    """Trains one configuration on a workbench, `step` by `step`; the same order gives the same numbers, also where it
+    goes on from a checkpoint.
+    """
 
     def __init__(self, bench: Workbench, order: TrialOrder, kept: Mapping[str, Tensor] | None = None) -> None:
         self.order, self.epoch = order, 0
         configuration = order.configuration
+        earlier = read_checkpoint(order, bench.device)
+        kept = kept if earlier is None else earlier.trained
         self.lowest = bench.depth - 1 if configuration.lowest_layer is None else configuration.lowest_layer
         self.trained = make_trained(bench, configuration, order.seed, kept)
         self.bench = self.trained.bench
@@ -47,9 +73,27 @@ class TrialTrainer:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
         steps = math.ceil(len(bench.splits["train"]) / configuration.batch_size) * configuration.epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: max(0.0, 1.0 - step / steps))
+        if earlier is not None:
+            self._go_on(earlier)
+
+    def _go_on(self, earlier: Checkpoint) -> None:
+        """Takes up what the trained part does not hold: epoch, head, optimiser and schedule."""
+        self.epoch = earlier.epoch
+        with torch.no_grad():
+            for name, part in self._head_tensors().items():
+                part.copy_(earlier.trained[name])
+        self.optimizer.load_state_dict(earlier.optimizer)
+        self.schedule.load_state_dict(earlier.schedule)
+
+    def _head_tensors(self) -> dict[str, Tensor]:
+        """Returns the head's tensors by the names that they are kept under, where the head trains."""
+        if self.order.configuration.head != "trained":
+            return {}
+        parts = (*self.head.dense, *self.head.output)
+        return {f"head.{name}": part for name, part in zip(HEAD_PARTS, parts, strict=True)}
 
     def step(self) -> Report:
-        """Trains one epoch, scores it on the selection split and returns the report."""
+        """Trains one epoch, scores it on the selection split and returns the report, with a checkpoint in it."""
         started = time.perf_counter()
         self.bench.hold(self.lowest)
         states_s = time.perf_counter() - started
@@ -65,7 +109,15 @@ class TrialTrainer:
         trained_s = time.perf_counter() - started
         report = self._score()
         seconds = time.perf_counter() - started
-        return replace(report, seconds=seconds, states_s=states_s, scoring_s=seconds - trained_s)
+        report = replace(report, seconds=seconds, states_s=states_s, scoring_s=seconds - trained_s)
+        return replace(report, checkpoint=self._checkpoint(report))
+
+    def _checkpoint(self, report: Report) -> bytes:
+        """Returns what the next epoch goes on from; nothing after the last one."""
+        if self.epoch >= self.order.configuration.epochs:
+            return b""
+        trained = {**self.trained.tensors(), **self._head_tensors()}
+        return write_checkpoint(self.order, report, trained, self.optimizer.state_dict(), self.schedule.state_dict())
 
     def train_on(self, batch: Integers) -> Tensor:
         """Takes one step on a batch and returns its loss."""
@@ -101,11 +153,8 @@ class TrialTrainer:
         """Returns what the trial has trained; a whole encoder only when it is done."""
         if self.order.configuration.whole and self.epoch < self.order.configuration.epochs:
             return b""
-        tensors = {name: one.detach().cpu() for name, one in self.trained.tensors().items()}
-        if self.order.configuration.head == "trained":
-            parts = (*self.head.dense, *self.head.output)
-            tensors |= {f"head.{name}": part.detach().cpu() for name, part in zip(HEAD_PARTS, parts, strict=True)}
-        return save_tensors(tensors)
+        tensors = {**self.trained.tensors(), **self._head_tensors()}
+        return save_tensors({name: one.detach().cpu() for name, one in tensors.items()})
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ import threading
 import weakref
 from pathlib import Path
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text, create_engine, event, insert, select
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, create_engine, event, func, insert, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.storage import connect_arguments, make_schema, stored_elsewhere
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.faults import passing
 from qrlora_search.values.secrets import first_line
 
 _METADATA = MetaData()
@@ -55,10 +56,12 @@ class Record:
     def append(self, kind: str, data: dict[str, object], trial: int | None = None) -> Event:
         """Adds an event and returns it with its sequence number; it is on disk when this returns."""
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        passing(f"before:{kind}")
         with self.changed:
             with self.engine.begin() as connection:
                 sequence = _insert(connection, trial, kind, text)
             self.changed.notify_all()
+        passing(f"after:{kind}")
         return Event(sequence, trial, kind, data)
 
     def read(self, after: int = 0, limit: int = 1000) -> list[Event]:
@@ -73,6 +76,11 @@ class Record:
         while block := self.read(events[-1].sequence if events else 0):
             events += block
         return events
+
+    def last(self) -> int:
+        """Returns the sequence number of the newest event, 0 where there is none."""
+        with self.engine.connect() as connection:
+            return int(connection.execute(select(func.max(_EVENTS.c.sequence))).scalar() or 0)
 
     def close(self) -> None:
         """Gives the database back."""

@@ -26,11 +26,14 @@ class ReportLine:
     states_s: float = 0.0
     scoring_s: float = 0.0
     decision: str = ""
+    stop: bool = False
 
 
 @dataclass
 class TrialHistory:
-    """Everything known of one proposal. state None: not ended. duplicate_of: the trial that answered it."""
+    """Everything known of one proposal. state None: not ended. duplicate_of: the trial that answered it. retries: why
+    its worker was lost, each time that it was ordered again for that.
+    """
 
     number: int
     configuration: Configuration
@@ -41,6 +44,7 @@ class TrialHistory:
     reason: str = ""
     duplicate_of: int | None = None
     refused: bool = False
+    retries: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float | None:
@@ -62,7 +66,7 @@ class History:
     """The state of a search.
 
     started, ended: how many count against the budget, and how they ended; live: started trials that have not ended.
-    They are kept as events arrive, since trials can be 100,000.
+    They are kept as events arrive, since trials can be 100,000. delivered: the sinks have all of an ended search.
     """
 
     plan: SearchPlan | None = None
@@ -77,6 +81,7 @@ class History:
     started: int = 0
     ended: dict[TrialState, int] = field(default_factory=lambda: dict.fromkeys(TrialState, 0))
     live: dict[int, TrialHistory] = field(default_factory=dict)
+    delivered: bool = False
 
     def apply(self, event: Event) -> None:
         """Takes the next event. Raises ValueError on a kind that is not known: the record is from a newer version."""
@@ -113,7 +118,7 @@ class History:
 
     def _on_resumed(self, _: int | None, data: dict[str, Any]) -> None:
         self.plan = SearchPlan.model_validate(data["plan"])
-        self.outcome = ""
+        self.outcome, self.delivered = "", False
 
     def _on_prepared(self, _: int | None, data: dict[str, Any]) -> None:
         self.made, self.labels = list(data["made"]), dict(data["labels"])
@@ -138,14 +143,20 @@ class History:
         one = self.trials[_numbered(trial)]
         if not one.started and one.number != HEAD_ONLY:
             self.started += 1
-        one.started, one.reports = True, []
+        one.started = True
         self.live[one.number] = one
 
     def _on_report(self, trial: int | None, data: dict[str, Any]) -> None:
-        self.trials[_numbered(trial)].reports.append(ReportLine(**data))
+        line, reports = ReportLine(**data), self.trials[_numbered(trial)].reports
+        del reports[line.epoch - 1 :]  # older records: a trial that was taken up again began anew
+        reports.append(line)
 
     def _on_decision(self, trial: int | None, data: dict[str, Any]) -> None:
-        self.trials[_numbered(trial)].reports[-1].decision = data["reason"]
+        line = self.trials[_numbered(trial)].reports[-1]
+        line.decision, line.stop = data["reason"], data["stop"]
+
+    def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
+        self.trials[_numbered(trial)].retries.append(data["reason"])
 
     def _on_ended(self, trial: int | None, data: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]
@@ -156,6 +167,9 @@ class History:
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         self.outcome, self.seconds = data["outcome"], self.seconds + data["seconds"]
+
+    def _on_delivered(self, _: int | None, _data: dict[str, Any]) -> None:
+        self.delivered = True
 
 
 def _numbered(trial: int | None) -> int:

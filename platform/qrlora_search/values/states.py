@@ -20,7 +20,7 @@ class Report:
     epoch: 1 for the first. score: the task's objective on the selection split, higher is better. loss: mean held-out
     loss there. seconds: this epoch; in it, states_s found or made constant states and scoring_s scored. packed:
     predictions on the selection split (see `packing`). metrics: every metric of the task by name. weights: the adapter
-    (and head, where it trains) as safetensors bytes, or empty.
+    (and head, where it trains) as safetensors bytes, or empty. checkpoint: what the trial goes on from, or empty.
     """
 
     epoch: int
@@ -30,6 +30,7 @@ class Report:
     packed: str
     metrics: dict[str, float] = field(default_factory=dict)
     weights: bytes = b""
+    checkpoint: bytes = b""
     states_s: float = 0.0
     scoring_s: float = 0.0
 

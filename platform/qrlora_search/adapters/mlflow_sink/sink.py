@@ -1,10 +1,13 @@
 """MLflow keeps what happened: one parent run a search, one child a trial. It follows the record and decides nothing.
 
-Runs are found again by their tags, so seeing an event twice, or starting anew, makes no second run.
+Runs are found again by their tags, so seeing an event twice, or starting anew, makes no second run. Where it is not
+known whether an event was stored before the store or this process went away, metrics that are there are not sent again.
 """
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from qrlora_search.describe.protocols import Event
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.record.history import History
 from qrlora_search.record.standing import ranks_of, standing_of
+from qrlora_search.values.faults import passing
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples
 
@@ -46,6 +50,7 @@ class MlflowSink:
         self.link = ""
         self.plan: SearchPlan | None = None
         self.seen = 0
+        self.unsure = True
         self.children: dict[int, str] = {}
         self.history, self.applied = History(), 0
         self.examples: Examples | None = None
@@ -59,11 +64,21 @@ class MlflowSink:
         handler = getattr(self, f"_on_{event.kind}", None)
         if handler is None or (event.sequence <= self.seen and event.kind not in _REBUILDING):
             return
-        with told_apart(self.address):
+        with told_apart(self.address), self._doubt():
             handler(event.trial, event.data)
+            passing(f"after:mlflow-{event.kind}")
             if event.sequence > self.seen and event.kind != "proposed":
                 self.client.set_tag(self.parent, _SEEN, str(event.sequence))
-                self.seen = event.sequence
+                self.seen, self.unsure = event.sequence, False
+
+    @contextmanager
+    def _doubt(self) -> Iterator[None]:
+        """After an error it is not known what of an event was stored."""
+        try:
+            yield
+        except BaseException:
+            self.unsure = True
+            raise
 
     def _remember(self, event: Event) -> None:
         """Adds an event to this sink's own history, once, without the per-example results."""
@@ -93,6 +108,8 @@ class MlflowSink:
         if found:
             self.parent = found[0].info.run_id
             self.seen = int(found[0].data.tags.get(_SEEN, "0"))
+            if not self.seen:
+                self._describe(plan)
             return
         tags = {
             "mlflow.runName": f"{plan.task}-{plan.hash}" + (" STAND-IN" if plan.stand_in else ""),
@@ -106,6 +123,10 @@ class MlflowSink:
             "qrlora.view": self.link,
         }
         self.parent = self.client.create_run(self.experiment, tags=tags).info.run_id
+        self._describe(plan)
+
+    def _describe(self, plan: SearchPlan) -> None:
+        """Logs the plan and the data's name; again where it is not known whether that was stored."""
         plain = plan.model_dump(mode="json", exclude={"tracking_uri", "address"})
         log_params(self.client, self.parent, tracking.flat(plain))
         keep_dataset(self.client, self.parent, plan)
@@ -123,7 +144,7 @@ class MlflowSink:
         values = {f"{label}.{name}": value for name, value in data["metrics"].items()}
         if split == "selection":
             values |= self._error(f"{label}.error", data)
-        log_values(self.client, run, values, step=0)
+        self._values(run, values, step=0)
 
     def _error(self, name: str, data: dict[str, Any]) -> dict[str, float]:
         """Returns the standard error of a score over the selection examples, under a name."""
@@ -134,13 +155,26 @@ class MlflowSink:
     def _on_started(self, trial: int | None, _: dict[str, Any]) -> None:
         if trial is None:
             return
-        earlier = self._find_child(trial)
-        if earlier is not None:  # taken up again after an interruption: it is trained from its beginning
-            self.client.delete_run(earlier)
-            self.children.pop(trial, None)
+        known = trial in self.children or self._find_child(trial) is not None
         run, one = self._child(trial), self.history.trials[trial]
+        if known:  # it goes on after an interruption or a lost worker, as the same run
+            self.client.update_run(run, status="RUNNING")
         log_params(self.client, run, trial_params(one))
-        log_values(self.client, run, size_metrics(one), 0, {"qrlora.state": "running"})
+        self._values(run, size_metrics(one), 0, {"qrlora.state": "running"})
+
+    def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
+        if trial is not None:
+            tags = {"qrlora.retries": str(data["retry"]), "qrlora.retried": str(data["reason"])}
+            self._values(self._child(trial), {}, 0, tags)
+
+    def _values(self, run: str, metrics: dict[str, float], step: int, tags: dict[str, str] | None = None) -> None:
+        """Logs metrics and tags; where it is not known what was stored, only metrics that are not there."""
+        if self.unsure:
+            metrics = {name: value for name, value in metrics.items() if not self._has(run, name, step)}
+        log_values(self.client, run, metrics, step, tags)
+
+    def _has(self, run: str, name: str, step: int) -> bool:
+        return any(point.step == step for point in self.client.get_metric_history(run, name))
 
     def _find_child(self, trial: int) -> str | None:
         condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.trial` = '{trial}'"
@@ -169,7 +203,7 @@ class MlflowSink:
         values = {"score": data["score"], "held_out_loss": data["loss"], "seconds": data["seconds"], **data["metrics"]}
         values |= self._error("score_error", data)
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        log_values(self.client, self._child(trial), finite, step=int(data["epoch"]))
+        self._values(self._child(trial), finite, step=int(data["epoch"]))
 
     def _on_decision(self, trial: int | None, _: dict[str, Any]) -> None:
         if trial is None:
@@ -182,7 +216,7 @@ class MlflowSink:
             return
         run, state, reason = self._child(trial), str(data["state"]), str(data["reason"])
         tags = {"qrlora.state": state, "qrlora.reason": reason, "mlflow.note.content": f"{state}: {reason}"}
-        log_values(self.client, run, {}, 0, tags)
+        self._values(run, {}, 0, tags)
         self.client.set_terminated(run, _STATUS[state])
         self._stand()
         if time.monotonic() >= self.refresh_after:
@@ -201,7 +235,7 @@ class MlflowSink:
             "saved_epochs": float(standing.saved_epochs),
         }
         values |= {f"trials_{state}": float(count) for state, count in ended.items()}
-        log_values(self.client, self.parent, values, step=sum(ended.values()))
+        self._values(self.parent, values, step=sum(ended.values()))
 
     def _refresh(self) -> None:
         """Brings the tags `pareto.rank` and `pareto.on_front` of Finished trials up to date; only changes are sent."""
@@ -212,19 +246,19 @@ class MlflowSink:
         for trial, rank in ranks_of(self.history).items():
             tags = {"pareto.rank": str(rank), "pareto.on_front": str(trial in members).lower()}
             if self.shown.get(trial) != tags:
-                log_values(self.client, self._child(trial), {}, 0, tags)
+                self._values(self._child(trial), {}, 0, tags)
                 self.shown[trial] = tags
         now = time.monotonic()
         self.refresh_after = now + (now - began) / _SHARE
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
-        log_values(self.client, self.parent, values, step=int(data["trials"]))
+        self._values(self.parent, values, step=int(data["trials"]))
         self._refresh()
         self._end_children({int(one) for one in data["members"]})
         keep_files(self.client, self.parent, self.output)
         keep_models(self.client, self.parent, {one: self._child(one) for one in data["members"]}, self.output)
-        log_values(self.client, self.parent, {}, 0, {**picks_of(self.output), "qrlora.outcome": data["outcome"]})
+        self._values(self.parent, {}, 0, {**picks_of(self.output), "qrlora.outcome": data["outcome"]})
         self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
 
     def _end_children(self, members: set[int]) -> None:

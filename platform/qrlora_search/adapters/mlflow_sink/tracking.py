@@ -1,6 +1,7 @@
 """A tracking store: the client, its errors told apart, and the few things that the sink and its readers do there."""
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,12 @@ from qrlora_search.values.secrets import first_line
 
 MOST_TAG = 4000
 """Characters of a tag that is kept: below every store's limit."""
+
+
+_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the pump tries again, and looks first whether it was stored after all
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 
 
 @contextmanager
@@ -31,6 +38,8 @@ def told_apart(address: str) -> Iterator[None]:
 
 def connect(address: str) -> Any:
     """Returns an MLflow client, with the libraries' own messages kept to errors."""
+    for name, value in _CLIENT.items():
+        os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow.tracking import MlflowClient

@@ -51,7 +51,7 @@ class SearchSampler:
         self.used_up, self.asked = False, 0
         for one in tried:
             self.asked += 1
-            self.identities.add(settings.canonical(one.parameters).identity)
+            self.used_up |= not self._is_new(one.parameters)  # nothing is repeated before all is used up
             if one.state is None:
                 self.open[one.number] = one.parameters
             else:

@@ -3,12 +3,15 @@
 Ray keeps no state of a search here: the record does. Neither searcher nor scheduler pickles the driver.
 """
 
+import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -16,6 +19,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from qrlora_search.adapters.ray_engine.losses import how_it_ended
 from qrlora_search.adapters.ray_engine.trainable import FAILURE, REPORT, TrialActor
 from qrlora_search.describe.protocols import TrialDriver
 from qrlora_search.describe.space import States
@@ -43,20 +47,20 @@ class DriverSearcher(_Unpicklable, Searcher):
             return None
         order = self.driver.next_trial()
         if order is None:
-            return str(Searcher.FINISHED) if self.driver.exhausted else None
+            over = self.driver.exhausted and not self.live  # Tune never asks again, and a live one may lose its worker
+            return str(Searcher.FINISHED) if over else None
         self.live[trial_id] = order.trial
         return {
             "trial": order.trial,
             "configuration": order.configuration.to_json(),
             "seed": order.seed,
             "threads": self.threads,
+            "checkpoint": ray.put(order.checkpoint) if order.checkpoint else None,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Notes that a trial's place is free, and tells the driver of one that died without a word."""
-        number = self.live.pop(trial_id, None)
-        if error and number is not None:
-            self.driver.failed(number, "the worker died")
+        """Notes that a trial's place is free; the scheduler tells the driver why."""
+        self.live.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Keeps nothing: the record has it all."""
@@ -82,10 +86,12 @@ class DriverScheduler(_Unpicklable, FIFOScheduler):
         return str(TrialScheduler.STOP if decision.stop else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Tells the driver why a trial failed."""
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() if error is not None else []
-        self.driver.failed(int(trial.config["trial"]), lines[-1] if lines else "the worker died")
+        """Tells the driver why a trial failed, or that its worker was lost."""
+        ending, number = how_it_ended(trial), int(trial.config["trial"])
+        if ending.lost:
+            self.driver.lost(number, ending.reason)
+        else:
+            self.driver.failed(number, ending.reason)
 
 
 class _DropReports(Callback):
@@ -97,14 +103,54 @@ class _DropReports(Callback):
         result.pop(REPORT, None)
 
 
-class _EndWhenInterrupted(_Unpicklable, Stopper):
-    def __init__(self, driver: TrialDriver) -> None:
-        self.driver = driver
+class _Silent(_Unpicklable, Callback):
+    """Ends running trials that give no report for too long: the driver is told that they failed, their actor is killed.
+
+    Time counts from when a trial runs, not while it waits for a place on the cluster.
+    """
+
+    def __init__(self, driver: TrialDriver, timeout_s: float) -> None:
+        self.driver, self.timeout_s = driver, timeout_s
+        self.heard: dict[str, tuple[Trial, float]] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self.heard[trial.trial_id] = trial, time.monotonic()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        self.heard[trial.trial_id] = trial, time.monotonic()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self.heard.pop(trial.trial_id, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self.heard.pop(trial.trial_id, None)
+
+    def end_silent(self) -> None:
+        """Looks for trials that were silent for too long."""
+        now = time.monotonic()
+        late = [trial for trial, heard in self.heard.values() if now - heard > self.timeout_s]
+        for trial in late:
+            del self.heard[trial.trial_id]
+            number = int(trial.config["trial"])
+            self.driver.failed(number, f"no report for {self.timeout_s:g} s (training.report_timeout_s)")
+            actor = trial.temporary_state.ray_actor
+            if actor is not None:
+                ray.kill(actor)
+
+
+class _Watch(_Unpicklable, Stopper):
+    """What Tune asks at every turn of its loop: whether the search is over."""
+
+    def __init__(self, driver: TrialDriver, silent: _Silent) -> None:
+        self.driver, self.silent = driver, silent
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
+        self.silent.end_silent()
         return self.driver.interrupted
 
 
@@ -120,20 +166,27 @@ def _scratch() -> Iterator[str]:
 class RayEngine:
     """An `Engine` on a running Ray cluster. Actors are reused; the materials travel once to each of them.
 
-    states: room for constant states on each node.
+    states: room for constant states on each node. report_timeout_s: a trial fails after so long without a report.
     """
 
     def __init__(
-        self, materials: Materials, states: States, concurrency: int, gpus_per_trial: float, threads: int
+        self,
+        materials: Materials,
+        states: States,
+        concurrency: int,
+        gpus_per_trial: float,
+        threads: int,
+        report_timeout_s: float = math.inf,
     ) -> None:
         self.materials, self.states, self.concurrency = materials, states, concurrency
-        self.gpus, self.threads = gpus_per_trial, threads
+        self.gpus, self.threads, self.report_timeout_s = gpus_per_trial, threads, report_timeout_s
 
     def run(self, driver: TrialDriver) -> None:
         """Runs trials until the driver is exhausted and all have ended, or it is interrupted."""
         if driver.exhausted:
             return
         resources = {"CPU": self.threads, **({"GPU": self.gpus} if self.gpus else {})}
+        silent = _Silent(driver, self.report_timeout_s)
         trainable = tune.with_parameters(TrialActor, materials=self.materials, states=self.states)
         with _scratch() as folder:
             tuner = tune.Tuner(
@@ -143,14 +196,14 @@ class RayEngine:
                     search_alg=DriverSearcher(driver, self.concurrency, self.threads),
                     scheduler=DriverScheduler(driver),
                     reuse_actors=True,
-                    trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}",
+                    trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}-{trial.trial_id}",
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
                     name="search",
                     verbose=0,
-                    stop=_EndWhenInterrupted(driver),
-                    callbacks=[_DropReports()],
+                    stop=_Watch(driver, silent),
+                    callbacks=[_DropReports(), silent],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     failure_config=tune.FailureConfig(max_failures=0),
                 ),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
@@ -9,7 +10,7 @@ from qrlora_search.describe.configuration import configuration_from_json
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.describe.space import States
 from qrlora_search.method.machine import refusal
-from qrlora_search.method.training import TrialFailedError, TrialTrainer
+from qrlora_search.method.training import TrialFailedError, TrialTrainer, out_of_memory_told
 from qrlora_search.method.workbench import Materials, Workbench, build_workbench
 from qrlora_search.prepare.states import MappedStates
 from qrlora_search.prepare.store import Store, default_root
@@ -23,7 +24,8 @@ class TrialActor(tune.Trainable):
 
     refused: str
     bench: Workbench
-    trainer: TrialTrainer
+    order: TrialOrder
+    trainer: TrialTrainer | None
 
     def setup(self, config: dict[str, Any], materials: Materials, states: States) -> None:  # type: ignore[override]
         """Builds the workbench from arrays in Ray's object store, which are mapped, not copied, as constant states are.
@@ -43,16 +45,21 @@ class TrialActor(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        if self.refused:
-            return
-        order = TrialOrder(config["trial"], configuration_from_json(dict(config["configuration"])), config["seed"])
-        self.trainer = TrialTrainer(self.bench, order)
+        self.trainer = None  # made at the first step: what goes wrong in it is the trial's own failure
+        configuration, kept = configuration_from_json(dict(config["configuration"])), config["checkpoint"]
+        checkpoint = b"" if kept is None else ray.get(kept)
+        self.order = TrialOrder(config["trial"], configuration, config["seed"], checkpoint)
 
     def step(self) -> dict[str, Any]:
-        """Trains one epoch and returns its report, or the trial's own failure with its reason."""
+        """Trains one epoch and returns its report, or the trial's own failure with its reason; other errors are raised
+        and are a failure, too.
+        """
         if self.refused:
             return {FAILURE: self.refused}
         try:
-            return {REPORT: self.trainer.step()}
+            with out_of_memory_told():
+                if self.trainer is None:
+                    self.trainer = TrialTrainer(self.bench, self.order)
+                return {REPORT: self.trainer.step()}
         except TrialFailedError as error:
             return {FAILURE: str(error)}

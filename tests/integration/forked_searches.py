@@ -1,0 +1,85 @@
+"""Searches in forks of one process that has loaded everything: killed at fault points, and taken up again.
+
+The session, its files, record, MLflow and study are the real ones, and so is training; the engine is the one in this
+process, since what a killed driver writes does not depend on the engine. Run as a command:
+    forked_searches.py SCENARIOS
+in a place's folder; SCENARIOS is JSON {output: [fault, ..., ""]}, one run for each, the first new, the others resumed.
+Prints the wait statuses as JSON of the same shape. A fork has no threads of its parent's pools: the environment gives
+every library one.
+"""
+
+import io
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import mlflow.tracking  # noqa: F401  # loaded before the forks
+import torch
+from rich.console import Console
+
+from qrlora_search.adapters.simulated.engine import SimulatedEngine
+from qrlora_search.app import draw_html, draw_png  # noqa: F401
+from qrlora_search.app.output import held, open_output
+from qrlora_search.app.planning import Planned, plan_search
+from qrlora_search.app.request import SearchRequest, check_request
+from qrlora_search.app.session import Session
+from qrlora_search.app.signals import signals_caught
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.method.fine_tuning import Share, build_classifier, export_state, fine_tune
+from qrlora_search.method.training import TrialFailedError, TrialTrainer
+from qrlora_search.method.workbench import build_workbench
+from qrlora_search.prepare.preparation import Prepared, prepare
+from qrlora_search.prepare.store import Store
+from qrlora_search.values.faults import VARIABLE
+
+
+def warm_up(job, _told):
+    """Warm up in this process."""
+    torch.manual_seed(job.seed)
+    model = build_classifier(job.config, job.weights, find_task(job.task.name).outputs)
+    fine_tune(model, job, torch.device("cpu"), Share(), lambda *_: None)
+    return export_state(model)
+
+
+def run(planned: Planned, prepared: Prepared) -> int:
+    """Run a search, or go on with it, and return its exit code."""
+    bench = build_workbench(prepared.materials.for_workers(), torch.device("cpu"))
+    engine = SimulatedEngine(lambda order: TrialTrainer(bench, order), (TrialFailedError,), planned.plan.concurrency)
+    with held(planned.output), signals_caught() as signals:
+        state = open_output(planned, resume=True)
+        session = Session(planned, prepared, Console(file=io.StringIO()), resumed=state == "unfinished")
+        return session.run(engine, time.monotonic(), signals)
+
+
+def forked(planned: Planned, prepared: Prepared, fault: str) -> int:
+    """Run in a fork and return its wait status: 9 where it killed itself."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    os.environ[VARIABLE] = fault
+    code = 99
+    try:
+        code = run(planned, prepared)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    """Run the scenarios that the command line gives."""
+    torch.set_num_threads(1)
+    request = SearchRequest("sst2", int(os.environ["BUDGET"]), "model", "data", "space.toml", concurrency=1,
+                            tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db")  # fmt: skip
+    planned = plan_search(check_request(request))
+    prepared = prepare(planned.plan, planned.splits, Store(Path("own-cache")), warm_up, lambda _: None)
+    statuses = {}
+    for output, faults in json.loads(sys.argv[1]).items():
+        there = planned.plan.model_copy(update={"output": output})
+        statuses[output] = [forked(Planned(there, planned.splits, None), prepared, fault) for fault in faults]
+    print(json.dumps(statuses))
+
+
+if __name__ == "__main__":
+    main()

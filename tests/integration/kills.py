@@ -1,0 +1,102 @@
+"""Starting searches to kill them: drivers and workers, by process id, at moments that the record tells."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+import promise
+from search_runs import Place
+
+PATIENCE_S = 150.0
+
+
+@dataclass
+class Started:
+    """A search that runs, and what it prints."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    log: Path
+
+    @property
+    def over(self) -> bool:
+        """Return whether it has ended."""
+        return self.process.poll() is not None
+
+    def text(self) -> str:
+        """Return what it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def until(self, wanted: Callable[[list[promise.Row]], bool]) -> bool:
+        """Wait until the record is so; return False where the search ended before."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if wanted(promise.events(self.output)):
+                return True
+            if self.over:
+                return wanted(promise.events(self.output))
+            time.sleep(0.05)
+        raise TimeoutError(f"the search did not get there:\n{self.text()[-3000:]}")
+
+    def events(self, count: int) -> bool:
+        """Wait for so many events."""
+        return self.until(lambda rows: len(rows) >= count)
+
+    def kill_driver(self) -> None:
+        """Kill the driver, and see that nothing that it started outlives it for long."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait(30)
+        _, alive = psutil.wait_procs(children, timeout=60)
+        for one in alive:
+            one.kill()
+        assert not alive, f"outlived their driver: {alive}"
+
+    def kill_worker(self) -> bool:
+        """Kill a worker that trains, and wait until the search has noticed; return False where there was none."""
+        before = Counter(row.kind for row in promise.events(self.output))["retried"]
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        workers = [one for one in children if "TrialActor" in one.name()]
+        if not workers:
+            return False
+        workers[0].kill()
+        return self.until(lambda rows: Counter(row.kind for row in rows)["retried"] > before)
+
+    def signalled(self, number: signal.Signals, again_s: float | None = None) -> int:
+        """Send a signal, once or twice, and return the exit code."""
+        os.kill(self.process.pid, number)
+        if again_s is not None:
+            time.sleep(again_s)
+            os.kill(self.process.pid, number)
+        return self.process.wait(120)
+
+
+def start(place: Place, output: str, *more: str) -> Started:
+    """Start a search with an output of this name."""
+    log = place.folder / f"{output}.log"
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            place.command("--output", output, *more), cwd=place.folder, env=place.environment(),
+            stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    return Started(process, place.folder / output, log)
+
+
+def training(rows: list[promise.Row]) -> bool:
+    """Return whether a trial is being trained: its last word was no end."""
+    last: dict[int, str] = {row.trial: row.kind for row in rows if row.trial is not None}
+    return any(kind in {"started", "decision"} for kind in last.values())
+
+
+def moments(events: int, count: int, seed: int) -> list[int]:
+    """Return rising numbers of events at which to kill, from a fifth to nine tenths of a search, from a seed."""
+    places = sorted(random.Random(seed).uniform(0.2, 0.9) for _ in range(count))
+    return [int(place * events) for place in places]

@@ -1,0 +1,84 @@
+"""The driver is killed at every kind of write, and taken up again: nothing is lost, repeated or left open."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import promise
+from search_runs import SPACE, make_place
+
+BUDGET = 5
+KILLED = 9
+ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+}
+
+EVENTS = ("opened", "prepared", "scored", "proposed", "started", "report", "decision", "ended", "resumed")
+"""Kinds in a search's course, one kill after each; every run but the first resumes."""
+FILES = ("plan.json", "base.json", "trial-.safetensors", "trial-.state.safetensors")
+IN_MLFLOW = ("opened", "scored", "started", "report", "ended", "resumed")
+AT_THE_END = ("before:scored:2", "after:front.json:1", "before:closed:1", "after:closed:1", "after:mlflow-closed:1")
+
+SCENARIOS = {
+    "whole": [""],
+    "after-events": [*(f"after:{kind}:1" for kind in EVENTS), "after:report:3", "after:ended:2", ""],
+    "before-events": [*(f"before:{kind}:1" for kind in EVENTS), "before:report:2", "before:decision:2", ""],
+    "files": [*(f"{when}:{name}:1" for name in FILES for when in ("before", "after")), ""],
+    "mlflow": [*(f"after:mlflow-{kind}:1" for kind in IN_MLFLOW), "after:mlflow-report:4", ""],
+    "the-end": [*AT_THE_END, ""],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Return a folder where every scenario was run, with the wait statuses of its runs."""
+    folder = tmp_path_factory.mktemp("faults")
+    make_place(folder, folder, "sst2", "bert", rows=80)
+    space = SPACE.replace("epochs = 3\n", "epochs = 3\ndropout = 0.1\n", 1) + '[head]\nmodes = ["frozen", "trained"]\n'
+    (folder / "space.toml").write_text(space)
+    script = Path(__file__).with_name("forked_searches.py")
+    environment = {**os.environ, **ONE_THREAD, "BUDGET": str(BUDGET), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(script), json.dumps(SCENARIOS)]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("scenario", list(SCENARIOS))
+def test_a_driver_killed_at_every_kind_of_write_keeps_the_promise(place, scenario):
+    folder, statuses = place
+    expected = [KILLED] * (len(SCENARIOS[scenario]) - 1) + [0]
+    assert dict(zip(SCENARIOS[scenario], statuses[scenario], strict=True)) == dict(
+        zip(SCENARIOS[scenario], expected, strict=True)
+    )
+    assert promise.broken(folder / scenario, folder / "mlflow.db", BUDGET) == []
+
+
+@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one != "whole"])
+def test_one_trial_at_a_time_gives_the_same_front_and_ends(place, scenario):
+    folder, _ = place
+    whole, cut = promise.events(folder / "whole"), promise.events(folder / scenario)
+    assert promise.ends(cut) == promise.ends(whole)
+    assert [row.data for row in cut if row.kind == "proposed"] == [row.data for row in whole if row.kind == "proposed"]
+    assert promise.front(folder / scenario) == promise.front(folder / "whole")
+
+
+def test_the_checker_sees_what_breaks_the_promise(place, tmp_path):
+    """Else the tests above could not fail."""
+    folder, _ = place
+    rows = promise.events(folder / "whole")
+    ended = next(row for row in rows if row.kind == "ended")
+    report = next(row for row in rows if row.kind == "report")
+    for spoilt in ([*rows, ended], [one for one in rows if one != ended], [*rows[:-1], report]):
+        assert promise.in_the_record(spoilt, BUDGET)
+    assert promise.in_the_record(rows, BUDGET + 1)
+    assert promise.in_mlflow(folder / "mlflow.db", [row for row in rows if row != report])

@@ -1,0 +1,116 @@
+"""Drivers and workers killed in real searches on Ray; signals; a tracking server that goes away."""
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import promise
+from kills import Started, moments, start, training
+from search_runs import Place, end_group, free_port, make_place
+
+BUDGET = 5
+ONE_AT_A_TIME = ("--budget", str(BUDGET), "--concurrency", "1")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    return make_place(tmp_path_factory.mktemp("kills"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=1500)
+
+
+@pytest.fixture(scope="module")
+def whole(place) -> list[promise.Row]:
+    """Return the events of a search that nobody interrupts."""
+    result = place.run("--output", "whole", *ONE_AT_A_TIME)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert promise.broken(place.folder / "whole", place.folder / "runs" / "mlflow.db", BUDGET) == []
+    return promise.events(place.folder / "whole")
+
+
+def go_on(place: Place) -> Started:
+    return start(place, "cut", *ONE_AT_A_TIME, "--resume")
+
+
+def test_three_drivers_and_two_workers_are_killed_and_signals_end_it_and_the_front_is_the_same(place, whole):
+    first, second, third = moments(len(whole), 3, seed=7)
+    run = start(place, "cut", *ONE_AT_A_TIME)
+    assert run.events(first)
+    ended = promise.ends(promise.events(run.output))
+    run.kill_driver()
+
+    run = go_on(place)
+    assert run.until(lambda rows: rows[-1].sequence > first + 1 and training(rows))
+    refused = place.run("--output", "cut", *ONE_AT_A_TIME, "--resume")  # a second driver, while this one lives
+    assert refused.returncode == 2
+    assert "is in use by another search" in refused.stderr
+    assert run.kill_worker()
+    assert run.events(second + 2)
+    run.kill_driver()
+
+    run = go_on(place)
+    assert run.until(training)
+    assert run.kill_worker()
+    assert run.signalled(signal.SIGTERM) == 143
+    assert "--resume" in run.text()
+    assert "Traceback" not in run.text()
+
+    run = go_on(place)
+    assert run.events(third + 6)
+    run.kill_driver()
+
+    seen = promise.events(run.output)[-1].sequence
+    run = go_on(place)
+    assert run.until(lambda rows: rows[-1].sequence > seen)
+    assert run.signalled(signal.SIGINT, again_s=0.3) == 130  # twice: at once
+    assert "--resume" in run.text()
+
+    run = go_on(place)
+    assert run.process.wait(200) == 0, run.text()
+    rows = promise.events(run.output)
+    assert promise.broken(run.output, place.folder / "runs" / "mlflow.db", BUDGET) == []
+    assert sum(row.kind == "retried" for row in rows) == 2
+    assert ended.items() <= promise.ends(rows).items()
+    assert promise.ends(rows) == promise.ends(whole)
+    assert promise.front(run.output) == promise.front(place.folder / "whole")
+
+
+def test_a_tracking_server_that_goes_away_is_caught_up_with_exactly_once(place, tmp_path):
+    port = free_port()
+    database, address = tmp_path / "server.db", f"http://127.0.0.1:{port}"
+    server = serve(database, port)
+    try:
+        run = start(place, "away", "--budget", "4", "--concurrency", "1", "--tracking-uri", address)
+        assert run.until(lambda rows: sum(row.kind == "report" for row in rows) >= 2)
+        end_group(server, signal.SIGKILL)
+        before = len(promise.events(run.output))
+        assert run.until(lambda rows: len(rows) >= before + 6)  # the search does not wait for it
+        server = serve(database, port)
+        assert run.process.wait(200) == 0, run.text()
+    finally:
+        end_group(server, signal.SIGINT)
+    assert "lacks the end" not in run.text()
+    assert promise.broken(run.output, database, 4) == []
+
+
+def serve(database: Path, port: int) -> subprocess.Popen[str]:
+    """Start a real tracking server on loopback and wait until it answers."""
+    script = Path(sys.executable).parent / "qrlora-search"
+    command = [str(script), "ui", "--port", str(port), "--tracking-uri", f"sqlite:///{database}"]
+    with (database.parent / "server.log").open("a") as log:
+        server = subprocess.Popen(
+            command, cwd=database.parent, stdout=log, stderr=log, start_new_session=True, text=True
+        )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                return server
+        except OSError:
+            time.sleep(0.3)
+    end_group(server, signal.SIGKILL)
+    raise TimeoutError("the tracking server does not answer")

@@ -1,0 +1,171 @@
+"""The promise of a search that may be killed at any moment, checked from outside.
+
+It reads the record, the study, MLflow's database and the files by itself, with sqlite3 and json, and shares no code
+with what wrote them.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.numpy import load_file
+
+CONTROL = -1
+
+
+class Row(NamedTuple):
+    """An event of the record."""
+
+    sequence: int
+    trial: int | None
+    kind: str
+    data: dict[str, Any]
+
+
+def events(output: Path) -> list[Row]:
+    """Return the record's events; none where there is no record yet."""
+    if not (output / "record.db").is_file():
+        return []
+    with closing(sqlite3.connect(output / "record.db", timeout=30)) as connection:
+        try:
+            rows = connection.execute("select sequence, trial, kind, data from qrlora_events order by sequence")
+            return [Row(sequence, trial, kind, json.loads(data)) for sequence, trial, kind, data in rows]
+        except sqlite3.OperationalError:
+            return []
+
+
+def ends(rows: list[Row]) -> dict[int, tuple[str, str, float | None]]:
+    """Return how trials ended: state, reason and last score."""
+    scores = {row.trial: row.data["score"] for row in rows if row.kind == "report"}
+    return {
+        row.trial: (row.data["state"], row.data["reason"], scores.get(row.trial))
+        for row in rows
+        if row.kind == "ended" and row.trial is not None
+    }
+
+
+def front(output: Path) -> dict[str, Any]:
+    """Return the front as far as no clock is in it."""
+    content = json.loads((output / "front.json").read_text())
+    return {name: content[name] for name in ("members", "controls", "hypervolume", "counts")}
+
+
+def broken(output: Path, tracking: Path, budget: int) -> list[str]:
+    """Return where a search that says it is complete breaks the promise; nothing where it keeps it."""
+    rows = events(output)
+    return [*in_the_record(rows, budget), *in_the_files(output, rows), *in_the_study(output, rows),
+            *in_mlflow(tracking, rows)]  # fmt: skip
+
+
+def in_the_record(rows: list[Row], budget: int) -> list[str]:
+    found = []
+    kinds = Counter(row.kind for row in rows)
+    if kinds["opened"] != 1 or kinds["prepared"] != 1:
+        found.append(f"{kinds['opened']} openings, {kinds['prepared']} preparations")
+    twice = [one for one, n in Counter((r.trial, r.data["split"]) for r in rows if r.kind == "scored").items() if n > 1]
+    found += [f"scored twice: {one}" for one in twice]
+    configurations = {row.trial: row.data["configuration"] for row in rows if row.kind == "proposed"}
+    if kinds["proposed"] != len(configurations):
+        found.append("a number was proposed twice")
+    started = {row.trial for row in rows if row.kind == "started"}
+    if len(started - {CONTROL}) != budget:
+        found.append(f"{len(started - {CONTROL})} trials for a budget of {budget}")
+    same = Counter(json.dumps(configurations[trial], sort_keys=True) for trial in started)
+    found += [f"trained twice: {one}" for one, count in same.items() if count > 1]
+    for trial in sorted(started):
+        found += [f"trial {trial}: {fault}" for fault in of_trial([r for r in rows if r.trial == trial])]
+    return found
+
+
+def of_trial(rows: list[Row]) -> list[str]:
+    """Return what is wrong with one trial's events."""
+    found, epochs = [], next(row.data["configuration"]["epochs"] for row in rows if row.kind == "proposed")
+    reports = [row.data["epoch"] for row in rows if row.kind == "report"]
+    if reports != list(range(1, len(reports) + 1)):
+        found.append(f"reports of epochs {reports}")
+    over = [row for row in rows if row.kind == "ended"]
+    if len(over) != 1:
+        return [*found, f"{len(over)} ends"]
+    after = [row.kind for row in rows if row.sequence > over[0].sequence and row.kind != "scored"]
+    if after:
+        found.append(f"{after} after its end")
+    state, decisions = over[0].data["state"], [row for row in rows if row.kind == "decision"]
+    if state == "finished" and len(reports) != epochs:
+        found.append(f"finished after {len(reports)} of {epochs} epochs")
+    if rows[0].trial != CONTROL:
+        wanted = len(reports) - (1 if state == "finished" else 0)
+        if len(decisions) != wanted:
+            found.append(f"{len(decisions)} decisions on {len(reports)} reports, {state}")
+    if (state == "stopped") != any(row.data["stop"] for row in decisions):
+        found.append(f"{state} against its decisions")
+    if sum(row.kind == "retried" for row in rows) > 3:
+        found.append("ordered again more than three times")
+    return found
+
+
+def in_the_files(output: Path, rows: list[Row]) -> list[str]:
+    found = [
+        f"left behind: {file.relative_to(output)}"
+        for file in output.rglob("*")
+        if file.is_file() and ((file.name.startswith(".") and file.name != ".lock") or ".state." in file.name)
+    ]
+    finished = {trial for trial, (state, *_) in ends(rows).items() if state == "finished"}
+    for trial in finished - {CONTROL}:
+        file = output / "trials" / f"trial-{trial:05d}.safetensors"
+        if not file.is_file() or not load_file(file):
+            found.append(f"no weights of trial {trial}")
+    members = {one["trial"] for one in front(output)["members"]}
+    if not members <= finished:
+        found.append(f"on the front, not finished: {sorted(members - finished)}")
+    files = {int(file.stem.removeprefix("trial-")) for file in (output / "front").glob("*.safetensors")}
+    if files != members:
+        found.append(f"files of the front {sorted(files)}, members {sorted(members)}")
+    return found
+
+
+def in_the_study(output: Path, rows: list[Row]) -> list[str]:
+    proposed = {row.trial for row in rows if row.kind == "proposed"} - {CONTROL}
+    with closing(sqlite3.connect(output / "record.db", timeout=30)) as connection:
+        states = dict(connection.execute("select number, state from trials"))
+    found = [f"the study has trial {number} {state}" for number, state in states.items()
+             if state not in {"COMPLETE", "PRUNED", "FAIL"}]  # fmt: skip
+    return (
+        found if set(states) == proposed else [*found, f"the study has {sorted(states)}, proposed {sorted(proposed)}"]
+    )
+
+
+def in_mlflow(tracking: Path, rows: list[Row]) -> list[str]:
+    search = next(row.data["search_id"] for row in rows if row.kind == "opened")
+    with closing(sqlite3.connect(tracking, timeout=30)) as connection:
+        query = "select run_uuid, status, lifecycle_stage from runs where run_uuid in "
+        query += "(select run_uuid from tags where key = 'qrlora.search' and value = ?)"
+        runs = {run: (status, stage) for run, status, stage in connection.execute(query, [search])}
+        tags = {run: dict(connection.execute("select key, value from tags where run_uuid = ?", [run])) for run in runs}
+        points = {
+            run: connection.execute("select key, step, value from metrics where run_uuid = ?", [run]).fetchall()
+            for run in runs
+        }
+    found = [f"MLflow run {run} is {status}, {stage}" for run, (status, stage) in runs.items()
+             if status not in {"FINISHED", "FAILED"} or stage != "active"]  # fmt: skip
+    parents = [run for run in runs if tags[run]["qrlora.kind"] == "search"]
+    children = Counter(int(tags[run]["qrlora.trial"]) for run in runs if tags[run]["qrlora.kind"] == "trial")
+    started = {row.trial for row in rows if row.kind == "started"}
+    if len(parents) != 1:
+        found.append(f"{len(parents)} parent runs")
+    if children != Counter(started):
+        found.append(f"children in MLflow {sorted(children.elements())}, trials {sorted(started)}")
+    for run in runs:
+        for (key, step), count in Counter((key, step) for key, step, _ in points[run]).items():
+            if count > 1 and not (run in parents and key in {"hypervolume", "front_size", "trials", "seconds"}):
+                found.append(f"MLflow has {key} at step {step} {count} times in {tags[run]['mlflow.runName']}")
+        if tags[run]["qrlora.kind"] == "trial":
+            trial = int(tags[run]["qrlora.trial"])
+            mine = {row.data["epoch"]: row.data["score"] for row in rows if row.kind == "report" and row.trial == trial}
+            if {step: value for key, step, value in points[run] if key == "score"} != mine:
+                found.append(f"MLflow has other scores of trial {trial} than the record")
+            if tags[run].get("qrlora.state") != ends(rows)[trial][0]:
+                found.append(f"MLflow has trial {trial} {tags[run].get('qrlora.state')}")
+    return found

@@ -1,0 +1,155 @@
+"""Taking up a search in the middle: cut after any event, it makes the same events as one that was never cut."""
+
+import signal
+
+import pytest
+
+from qrlora_search.adapters.ray_engine.losses import lost_in_words
+from qrlora_search.adapters.simulated.engine import SimulatedEngine
+from qrlora_search.app.loop import ALL_FAILED, FIRST_FAILURES, MOST_RETRIES, SearchLoop
+from qrlora_search.app.signals import InterruptedEarlyError, signals_caught
+from qrlora_search.describe.proposals import canonical
+from qrlora_search.record.events import Record
+from qrlora_search.record.history import History, history_of
+from qrlora_search.values.states import Decision, Report, TrialState
+from scripted import SPECTRA, KeptFiles, ListSampler, Scripted, ScriptedError, plan, search
+
+TAUS = [0.2, 0.3, 0.4, 0.5, 0.9, 0.9, 0.01]
+SCORES = {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6}
+
+
+def begin(order):
+    """Begin anew: what the record has already is trained once more, and changes nothing."""
+    return Scripted(SCORES.get(order.trial, 0.1), fails_at=2 if order.trial == 6 else 99)
+
+
+def resumed(folder, the_plan, history):
+    record, sampler = Record(f"sqlite:///{folder / 'record.db'}"), ListSampler(TAUS, len(history.trials))
+    loop = SearchLoop(
+        the_plan, record, history, sampler,
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(),
+    )  # fmt: skip
+    SimulatedEngine(begin, (ScriptedError,), 1).run(loop)
+    return [(one.trial, one.kind, one.data) for one in record.all()]
+
+
+def test_a_search_cut_after_any_event_goes_on_to_the_same_events(tmp_path):
+    the_plan = plan(6)
+    _, _, record, _ = search(tmp_path, the_plan, TAUS, begin)
+    whole = [(one.trial, one.kind, one.data) for one in record.all()]
+    assert {kind for _, kind, _ in whole} == {"proposed", "started", "report", "decision", "ended", "duplicate"}
+    for cut in range(1, len(whole)):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        part = Record(f"sqlite:///{folder / 'record.db'}")
+        history = History(plan=the_plan)
+        for trial, kind, data in whole[:cut]:
+            history.apply(part.append(kind, data, trial))
+        part.close()
+        unfinished = {number for number, one in history.trials.items() if one.started and one.state is None}
+        events = resumed(folder, the_plan, history)
+        again = [place for place, (trial, kind, _) in enumerate(events) if kind == "started" and trial in unfinished]
+        for trial in unfinished:  # it is started once more where it still had to be trained, and that is all
+            starts = [place for place in again if events[place][0] == trial]
+            if len(starts) > 1:
+                del events[starts[1]]
+        assert events == whole, cut
+
+
+def fresh(folder, budget=2):
+    """Return a loop that nobody drives yet, and its record."""
+    the_plan = plan(budget)
+    record = Record(f"sqlite:///{folder / 'record.db'}")
+    loop = SearchLoop(
+        the_plan, record, History(plan=the_plan), ListSampler([0.1 + i / 20 for i in range(16)]),
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(),
+    )  # fmt: skip
+    return loop, record
+
+
+def test_a_lost_worker_is_retried_three_times_from_the_checkpoint_and_then_the_trial_fails(tmp_path):
+    loop, record = fresh(tmp_path)
+    order = loop.next_trial()
+    loop.reported(order.trial, Report(1, 0.9, 0.5, 0.1, "cxx", {"accuracy": 0.9}, b"w", b"after 1"))
+    for retry in range(1, MOST_RETRIES + 1):
+        loop.lost(order.trial, f"its node was lost, {retry}")
+        assert not loop.exhausted
+        again = loop.next_trial()
+        assert (again.trial, again.checkpoint) == (order.trial, b"after 1")
+    assert loop.history.trials[0].state is None
+    loop.lost(order.trial, "its node was lost")
+    one = loop.history.trials[0]
+    assert one.state is TrialState.FAILED
+    assert one.reason == "lost its worker 4 times, the last time: its node was lost"
+    kept = history_of(record.all()).trials[0]
+    assert kept.retries == [f"its node was lost, {retry}" for retry in (1, 2, 3)]
+    assert [line.epoch for line in kept.reports] == [1]
+    assert loop.history.started == 1  # the budget counts it once
+
+
+def test_a_lost_worker_of_an_ended_or_interrupted_search_changes_nothing(tmp_path):
+    loop, record = fresh(tmp_path)
+    order = loop.next_trial()
+    loop.interrupt("interrupted by SIGINT")
+    before = record.last()
+    loop.lost(order.trial, "its node was lost")
+    assert record.last() == before
+    assert loop.history.trials[0].state is None
+
+
+def test_an_epoch_that_the_record_has_changes_nothing_in_it(tmp_path):
+    loop, record = fresh(tmp_path)
+    order = loop.next_trial()
+    loop.reported(order.trial, Report(1, 0.9, 0.5, 0.1, "cxx"))
+    before = record.last()
+    assert loop.reported(order.trial, Report(1, 0.9, 0.5, 0.2, "cxx")) == Decision(False, "epoch 1 is in the record")
+    assert record.last() == before
+
+
+def test_older_records_in_which_a_trial_began_anew_are_read(tmp_path):
+    loop, record = fresh(tmp_path)
+    order = loop.next_trial()
+    loop.reported(order.trial, Report(1, 0.5, 0.5, 0.1, "cxx"))
+    loop.reported(order.trial, Report(2, 0.6, 0.5, 0.1, "cxx"))
+    record.append("started", {}, order.trial)
+    data = {"epoch": 1, "score": 0.7, "loss": 0.5, "seconds": 0.1, "packed": "cxx", "metrics": {}}
+    record.append("report", data, order.trial)
+    assert [line.score for line in history_of(record.all()).trials[0].reports] == [0.7]
+
+
+@pytest.mark.parametrize("budget", [2, 50])
+def test_a_search_in_which_everything_fails_stops_early_with_the_common_cause(tmp_path, budget):
+    loop, _ = fresh(tmp_path, budget)
+    SimulatedEngine(lambda one: Scripted(0.5, fails_at=1), (ScriptedError,), 1).run(loop)
+    count = min(budget, FIRST_FAILURES)
+    assert loop.ending == f"{ALL_FAILED} ({count} of {count} like this: diverged: on purpose)"
+    assert len(loop.history.searched) == count
+
+
+def test_one_trial_that_did_not_fail_is_enough_to_go_on(tmp_path):
+    loop, _ = fresh(tmp_path, 12)
+    SimulatedEngine(lambda one: Scripted(0.5, fails_at=1 if one.trial else 99), (ScriptedError,), 1).run(loop)
+    assert loop.ending == ""
+    assert len(loop.history.in_state(TrialState.FAILED)) == 11
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Task was killed due to the node running low on memory.", "out of memory: the node"),
+        ("The actor died because its node has died. Node Id: 5e", "its node was lost"),
+        ("The actor is dead because its worker process has died. (1) The process is killed by SIGKILL by OOM killer",
+         "its process died"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_lost_worker(text, words):
+    assert words in lost_in_words(text)
+
+
+def test_a_signal_before_there_is_a_search_ends_it_and_one_in_a_search_is_told():
+    told = []
+    with signals_caught() as signals, signals.listening(told.append):
+        signal.raise_signal(signal.SIGTERM)
+    assert told == ["interrupted by SIGTERM"]
+    with signals_caught(), pytest.raises(InterruptedEarlyError, match="SIGINT"):
+        signal.raise_signal(signal.SIGINT)
