@@ -1,0 +1,95 @@
+"""Pages in a real browser: Debian's chromium, driven by Playwright; and the servers that they come from."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from search_runs import Place, end_group
+
+CHROMIUM = Path("/usr/bin/chromium")
+SWITCHES = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].map(one => one.data.map(trace => ({
+    type: trace.type, name: trace.name, x: Array.from(trace.x || []), y: Array.from(trace.y || []),
+    dimensions: (trace.dimensions || []).map(each => ({label: each.label, values: Array.from(each.values || [])})),
+})))"""
+"""The data objects of all plots on a page: what was drawn, not what was meant."""
+
+
+@dataclass
+class Seen:
+    """What a page said: errors of its console, scripts that failed, and addresses outside this machine."""
+
+    errors: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def watch(self, page) -> None:
+        """Listen to a page."""
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+        page.on("request", lambda one: None if _here(one.url) else self.outside.append(one.url))
+
+
+def _here(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:"))
+
+
+@contextmanager
+def browser_page(seen: Seen) -> Iterator[object]:
+    """Hold a page of a new browser."""
+    if not CHROMIUM.is_file():
+        pytest.skip(f"there is no {CHROMIUM}; on Debian: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=SWITCHES)
+        page = browser.new_page(viewport={"width": 1280, "height": 1500})
+        page.set_default_timeout(60_000)
+        seen.watch(page)
+        yield page
+        browser.close()
+
+
+@contextmanager
+def served(place: Place, command: list[str], address: str) -> Iterator[str]:
+    """Hold a server that was started as a user starts it, once it answers; it is ended with all it started."""
+    script = str(Path(sys.executable).parent / "qrlora-search")
+    process = subprocess.Popen(
+        [script, *command], cwd=place.folder, env=place.environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True, text=True,
+    )  # fmt: skip
+    try:
+        wait_for(address, process)
+        yield address
+    finally:
+        end_group(process, signal.SIGTERM)
+
+
+def wait_for(address: str, process: subprocess.Popen[str], seconds: float = 60) -> bytes:
+    """Return what an address answers, as soon as it does; fail where its process ends or the time is over."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return bytes(answer.read())
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"{address} does not answer (exit code {process.poll()})")
+
+
+def shoot(page, name: str) -> None:
+    """Keep a picture of a page where $PICTURES names a folder."""
+    folder = os.environ.get("PICTURES")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))

@@ -1,0 +1,210 @@
+"""A real search, scraped while it runs; then MLflow's pages and the explorer on its data, in a real browser."""
+
+import json
+import signal
+import subprocess
+import time
+import urllib.request
+from contextlib import suppress
+
+import pytest
+
+from browser.pages import DRAWN, Seen, browser_page, served, shoot, wait_for
+from qrlora_search.app.front_view import FrontView
+from qrlora_search.app.reading import read_search
+from qrlora_search.record.standing import standing_of
+from search_runs import SPACE, Place, end_group, free_port, make_place
+
+BUDGET = 10
+LEARNS = "epochs = 2\nlearning_rate = 3e-3"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    made = make_place(tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=300)
+    space = SPACE.replace("epochs = 1\nlearning_rate = 1e-3", LEARNS) + "[learning_rate]\nlow = 0.02\nhigh = 0.5\n"
+    (made.folder / "space.toml").write_text(space, encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def search(place):
+    """Return the output of a finished search, what it printed, and the scrapes taken while it ran."""
+    port, scrapes = free_port(), []
+    command = place.command("--budget", str(BUDGET), "--concurrency", "2", "--metrics-port", str(port))
+    process = subprocess.Popen(
+        command, cwd=place.folder, env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, start_new_session=True, text=True,
+    )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}/metrics", process, 120)
+        while process.poll() is None:
+            with suppress(OSError):
+                scrapes.append(samples(wait_once(port)))
+            time.sleep(0.2)
+        said = process.stdout.read()
+    finally:
+        if process.poll() is None:
+            end_group(process, signal.SIGTERM)
+        process.stdout.close()
+    assert process.returncode == 0, said
+    (output,) = (place.folder / "runs").glob("sst2-*")
+    return output, said, scrapes
+
+
+def wait_once(port: int) -> str:
+    """Return what the metrics' address answers now."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def samples(text: str) -> dict[str, float]:
+    """Return the samples of a scrape."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
+
+
+@pytest.fixture(scope="module")
+def mlflow_ui(place, search):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with served(place, ["ui", "--port", str(port)], address) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def explorer(place, search):
+    port = free_port()
+    with served(place, ["explorer", "--port", str(port)], f"http://127.0.0.1:{port}") as ready:
+        yield ready
+
+
+def test_the_metrics_of_a_running_search_follow_its_record(search):
+    output, _, scrapes = search
+    history, _ = read_search(output, "OUTPUT")
+    assert len(scrapes) > 2
+    ended = [sum(one.get(f'qrlora_trials{{state="{state}"}}', 0) for state in ("finished", "stopped", "failed"))
+             for one in scrapes]  # fmt: skip
+    epochs = [one["qrlora_epochs_total"] for one in scrapes]
+    assert ended == sorted(ended)
+    assert epochs == sorted(epochs)
+    assert any(0 < one < BUDGET for one in ended), "no scrape was taken while trials ran"
+    assert any(one.get('qrlora_trials{state="running"}', 0) > 0 for one in scrapes)
+    standing = standing_of(history)
+    assert epochs[-1] <= standing.epochs
+    assert max(one["qrlora_hypervolume"] for one in scrapes) <= standing.hypervolume + 1e-9
+
+
+def test_mlflow_opens_on_the_search_with_its_charts_in_place(search, mlflow_ui):
+    output, said, _ = search
+    history, _ = read_search(output, "OUTPUT")
+    link = next(word for line in said.splitlines() if "viewStateShareKey" in line for word in line.split()[-1:])
+    path = link[link.index("#") :]
+    assert link.startswith("http://127.0.0.1:5000/#/experiments/")
+    seen = Seen()
+    with browser_page(seen) as page:
+        page.goto(f"{mlflow_ui}/{path}")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.js-plotly-plot')].filter(one => one.data?.length).length >= 2"
+        )
+        page.wait_for_timeout(1500)
+        shoot(page, "mlflow-charts")
+        plots = page.evaluate(DRAWN)
+    points = {(x, y) for plot in plots for trace in plot for x, y in zip(trace["x"], trace["y"], strict=False)}
+    wanted = {(float(one.configuration.parameters), one.score) for one in history.searched}
+    assert wanted <= points
+    assert seen.errors == []
+
+
+def test_the_parents_run_shows_its_front_and_its_picks(search, mlflow_ui):
+    output, _, _ = search
+    view = FrontView.model_validate_json((output / "front.json").read_text())
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(mlflow_ui)
+    experiment = client.get_experiment_by_name("qr-lora sst2").experiment_id
+    (parent,) = client.search_runs([experiment], "tags.`qrlora.kind` = 'search'")
+    steps = [one.step for one in client.get_metric_history(parent.info.run_id, "hypervolume")]
+    assert set(range(1, BUDGET + 1)) <= set(steps)
+    assert parent.data.metrics["hypervolume"] == pytest.approx(view.hypervolume.value)
+    assert {one.dataset.name for one in parent.inputs.dataset_inputs} == {"sst2"}
+    assert not any("/" in one.dataset.source for one in parent.inputs.dataset_inputs)
+    names = {one.path for one in client.list_artifacts(parent.info.run_id)}
+    assert {"front.json", "front.csv", "front.html", "front.png", "trials.json", "spectra.json"} <= names
+    if view.members:
+        assert f"trial {max(view.members, key=lambda one: one.selection.score).trial}:" in parent.data.tags["pick.best"]
+        assert len(client.list_artifacts(parent.info.run_id, "front")) >= len(view.members)
+    children = client.search_runs([experiment], "tags.`qrlora.kind` = 'trial'")
+    for one in children:
+        tags = one.data.tags
+        assert tags["qrlora.state"] in {"finished", "stopped", "failed"}
+        assert tags["qrlora.reason"]
+        assert (tags["pareto.on_front"] == "true") == (int(tags["qrlora.trial"]) in {m.trial for m in view.members})
+        assert ("pareto.rank" in tags) == (tags["qrlora.state"] == "finished")
+        assert float(one.data.params["parameters"]) == one.data.metrics["parameters"]
+        assert one.data.metrics["score_error"] > 0
+    seen = Seen()
+    with browser_page(seen) as page:
+        page.goto(f"{mlflow_ui}/#/experiments/{experiment}/runs/{parent.info.run_id}/artifacts/front.html")
+        frame = page.frame_locator("iframe").first
+        frame.locator(".js-plotly-plot .main-svg").first.wait_for()
+        shoot(page, "mlflow-front")
+    assert seen.errors == []
+
+
+def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):
+    output, _, _ = search
+    view = json.loads((output / "front.json").read_text())
+    seen = Seen()
+    with browser_page(seen) as page:
+        page.goto(explorer)
+        page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 3")
+        page.wait_for_timeout(1500)
+        shoot(page, "explorer")
+        plots = page.evaluate(DRAWN)
+        front = plots[0]
+        drawn = {(x, y) for trace in front for x, y in zip(trace["x"], trace["y"], strict=True)}
+        assert {(one["parameters"], one["score"]) for one in view["points"] if one["score"] is not None} <= drawn
+        assert {(one["parameters"], one["selection"]["score"]) for one in view["members"]} <= drawn
+        before = page.get_by_role("combobox", name="Trial").get_attribute("aria-label") or ""
+        marks = page.locator(".js-plotly-plot").first.locator(".scatterlayer .trace").first.locator("path.point")
+        box = marks.last.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(300)
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(2500)
+        page.get_by_text("One trial").scroll_into_view_if_needed()
+        shoot(page, "explorer-trial")
+        after = page.get_by_role("combobox", name="Trial").get_attribute("aria-label") or ""
+        text = page.inner_text("body")
+    assert "platform.export" in text
+    assert before != after
+    assert seen.outside == []
+    assert seen.errors == []
+
+
+def test_optuna_dashboard_opens_on_the_study(place, search):
+    output, _, _ = search
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = ["study", str(output), "--port", str(port)]
+    with (
+        served(place, command, f"{address}/dashboard"),
+        urllib.request.urlopen(f"{address}/api/studies", timeout=10) as answer,
+    ):
+        studies = json.loads(answer.read())["study_summaries"]
+    assert [one["study_name"] for one in studies] == ["search"]
+
+
+def test_the_explorer_says_what_is_wrong_or_missing(tmp_path, checkout, monkeypatch):
+    from streamlit.testing.v1 import AppTest
+
+    def shown(address):
+        monkeypatch.setenv("QRLORA_TRACKING", address)
+        page = AppTest.from_file(str(checkout / "dashboards" / "explorer.py"), default_timeout=60).run()
+        assert not page.exception
+        return [one.value for one in page.info], [one.value for one in page.error]
+
+    info, error = shown(f"sqlite:///{tmp_path}/mlflow.db")
+    assert "No search has run yet" in info[0]
+    assert error == []
