@@ -17,7 +17,7 @@ from qrlora_search.record.events import Record
 from qrlora_search.record.history import History, history_of
 from qrlora_search.values.packing import pack
 from qrlora_search.values.states import Report, TrialState
-from scripted import SPECTRA, ListSampler, ScriptedError, plan
+from scripted import SPECTRA, KeptFiles, ListSampler, ScriptedError, plan
 
 N = 1000
 LABELS = np.random.default_rng(5).integers(0, 2, N)
@@ -76,7 +76,7 @@ class Weights:
     def path(self, trial: int, run: int | None = None) -> Path:
         return self.folder / "no such file"
 
-    def keep(self, trial: int, content: bytes, run: int | None = None) -> None:
+    def keep_again(self, trial: int, run: int, content: bytes) -> None:
         self.kept.append((trial, run))
 
 
@@ -111,7 +111,7 @@ def begin(tmp_path, a_plan):
 def run(a_plan, record, history, ends, tmp_path, concurrency=1):
     sampler = ListSampler(TAUS, len(history.trials))
     loop = SearchLoop(
-        a_plan, record, history, sampler, lambda one: canonical(a_plan.space, one, SPECTRA, 4), lambda *_: None
+        a_plan, record, history, sampler, lambda one: canonical(a_plan.space, one, SPECTRA, 4), KeptFiles()
     )
     confirming = Confirming(a_plan, record, history, Scorer(ends, tmp_path))
     turns = InTurn([loop, confirming])
@@ -206,7 +206,7 @@ def test_a_resumed_confirmation_repeats_what_was_unfinished_alone(tmp_path):
     loop_only.interrupt("interrupted by SIGINT")
     sampler = ListSampler(TAUS)
     loop = SearchLoop(
-        a_plan, record, history, sampler, lambda one: canonical(a_plan.space, one, SPECTRA, 4), lambda *_: None
+        a_plan, record, history, sampler, lambda one: canonical(a_plan.space, one, SPECTRA, 4), KeptFiles()
     )
     SimulatedEngine(ends.begin, (ScriptedError,)).run(loop)
     first = Confirming(a_plan, record, history, Scorer(ends, tmp_path))
@@ -255,7 +255,7 @@ def test_the_time_limit_of_the_search_leaves_time_for_confirmation(tmp_path):
     engine_clock = SimulatedEngine(LUCKY.begin, (ScriptedError,))
     loop = SearchLoop(
         a_plan, record, history, ListSampler(TAUS), lambda one: canonical(a_plan.space, one, SPECTRA, 4),
-        lambda *_: None,
+        KeptFiles(),
     )  # fmt: skip
     confirming = Confirming(a_plan, record, history, Scorer(LUCKY, tmp_path))
     loop.set_deadline(engine_clock.clock, 4.5)
@@ -272,7 +272,7 @@ def test_an_interrupt_begins_no_further_phase(tmp_path):
     record, history = begin(tmp_path, a_plan)
     loop = SearchLoop(
         a_plan, record, history, ListSampler(TAUS), lambda one: canonical(a_plan.space, one, SPECTRA, 4),
-        lambda *_: None,
+        KeptFiles(),
     )  # fmt: skip
     turns = InTurn([loop, Confirming(a_plan, record, history, Scorer(LUCKY, tmp_path))])
     turns.interrupt("interrupted by SIGINT")

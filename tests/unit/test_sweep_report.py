@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 
-from qrlora_search.app.front_view import build_front_view
 from qrlora_search.app.sweep_compare import SweepReport, compare
 from qrlora_search.app.sweep_files import write_report
 from qrlora_search.app.sweep_fronts import Best, Snapshot
 from qrlora_search.app.sweep_notify import notify
 from qrlora_search.app.sweep_prune import prune
 from qrlora_search.app.sweep_record import Entry, SweepRecord, records, save_record
+from qrlora_search.app.views.building import build_front_view
 from qrlora_search.describe.sweep import Notify, Regression
 from qrlora_search.record.history import History, Scored
 from qrlora_search.values.errors import UserError
