@@ -60,9 +60,7 @@ class Pump:
                 self.record.changed.wait(0.5)
 
     def close(self, last: int) -> str:
-        """Waits until the sink has seen event `last`, as long as it gets on within the patience; returns what went wrong,
-        or ''.
-        """
+        """Waits until the sink has seen event `last`, while it gets on; returns what went wrong, or an empty text."""
         self.last = last
         self.closing_at = time.monotonic() + self.patience_s
         with self.record.changed:
