@@ -10,7 +10,7 @@ from qrlora_search.values.errors import SinkError
 class Sometimes:
     """Refuses every third offer, as a store that is away; takes its time over each event."""
 
-    def __init__(self, taken, takes_s):
+    def __init__(self, taken, takes_s) -> None:
         self.taken, self.takes_s, self.offers = taken, takes_s, 0
 
     def take(self, event):
@@ -29,7 +29,7 @@ def test_what_a_sink_refuses_is_offered_again_and_a_slow_one_is_waited_for(tmp_p
     record, taken = Record(f"sqlite:///{tmp_path / 'record.db'}"), []
     for number in range(12):
         record.append("ended", {}, number)
-    pump = Pump(record, lambda: Sometimes(taken, 0.1), "slow", patience_s=0.6)
+    pump = Pump(record, lambda: Sometimes(taken, 0.1), "slow", patience_s=1.0)
     assert pump.close(record.last()) == ""  # longer than its patience in all, never for one event
     assert taken == [*range(1, 13), "closed"]
 
