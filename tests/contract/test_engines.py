@@ -1,15 +1,16 @@
 """The contract of engines, held by the one in this process and by Ray Tune alike."""
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from engine_contract import EPOCHS, Accountant, order
+from kills import workers_of
 from qrlora_search.adapters.ray_engine.cluster import check_nodes
 from qrlora_search.adapters.simulated.curves import Curve, Replay
 from qrlora_search.adapters.simulated.engine import SimulatedEngine, Steps
@@ -157,8 +158,8 @@ class Attacker(Accountant):
     def reported(self, trial: int, report: Report) -> Decision:
         decision = super().reported(trial, report)
         if (trial, report.epoch) == (0, 1) and not self.losses:
-            (worker,) = [one for one in psutil.Process().children(recursive=True) if "TrialActor" in one.name()]
-            worker.send_signal(self.number)
+            for worker in workers_of(os.getpid()):
+                worker.send_signal(self.number)
         return decision
 
     def lost(self, trial: int, reason: str) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,7 @@ class Started:
     def kill_worker(self) -> bool:
         """Kill a worker that trains, and wait until the search has noticed; return False where there was none."""
         before = Counter(row.kind for row in promise.events(self.output))["retried"]
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        workers = [one for one in children if "TrialActor" in one.name()]
+        workers = workers_of(self.process.pid)
         if not workers:
             return False
         workers[0].kill()
@@ -77,6 +77,16 @@ class Started:
             time.sleep(again_s)
             os.kill(self.process.pid, number)
         return self.process.wait(120)
+
+
+def workers_of(driver: int) -> list[psutil.Process]:
+    """Return the processes that train for a driver."""
+    found = []
+    for one in psutil.Process(driver).children(recursive=True):
+        with suppress(psutil.Error):
+            if "TrialActor" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 def start(place: Place, output: str, *more: str) -> Started:

@@ -53,15 +53,18 @@ class Pump:
             self.sink.take(event)
             self.busy_s += time.thread_time() - began
             self.done = event.sequence
+            if self.closing_at is not None:
+                self.closing_at = time.monotonic() + self.patience_s
         with self.record.changed:
             if not self.record.read(self.done, 1) and self.closing_at is None:
                 self.record.changed.wait(0.5)
 
     def close(self, last: int) -> str:
-        """Waits until the sink has seen event `last`, while the patience lasts; returns what went wrong, or ''."""
+        """Waits until the sink has seen event `last`, while it gets on; returns what went wrong, or an empty text."""
         self.last = last
         self.closing_at = time.monotonic() + self.patience_s
         with self.record.changed:
             self.record.changed.notify_all()
-        self.thread.join(self.patience_s + 10)
+        while self.thread.is_alive() and time.monotonic() < self.closing_at + 10:
+            self.thread.join(1.0)
         return "" if self.done >= last else (self.trouble or f"{self.name} did not take event {self.done + 1} in time")
