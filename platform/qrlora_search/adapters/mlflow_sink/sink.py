@@ -27,7 +27,7 @@ from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples
 
 _SEEN = "qrlora.event"
-"""Tag of the parent run: the last event of the record that is stored."""
+"""Tag of the parent run: the last event that is stored, reports aside; whether those behind it are, is looked up."""
 _REBUILDING = {"opened", "proposed"}
 """Kinds that a sink which starts anew takes again: they only find runs and fill memory."""
 _STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
@@ -69,8 +69,10 @@ class MlflowSink:
             handler(event.trial, event.data)
             passing(f"after:mlflow-{event.kind}")
             if event.sequence > self.seen and event.kind != "proposed":
-                self.client.set_tag(self.parent, _SEEN, str(event.sequence))
-                self.seen, self.unsure = event.sequence, False
+                if event.kind != "report":
+                    self.client.set_tag(self.parent, _SEEN, str(event.sequence))
+                    self.unsure = False
+                self.seen = event.sequence
 
     @contextmanager
     def _doubt(self) -> Iterator[None]:
