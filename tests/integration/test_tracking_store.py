@@ -138,3 +138,11 @@ def test_runs_are_compared_by_their_ids_and_a_run_without_trials_is_refused(addr
     with pytest.raises(UserError, match="one search alone"):
         compare([kept[0], kept[0]], str(tmp_path / "other"), address, make_console())
     assert not (tmp_path / "other").exists()
+
+
+def test_no_report_is_stored_twice(followed, client):
+    _, children, _, _ = followed
+    for trial, (_, score, state) in SCORES.items():
+        history = client.get_metric_history(children[trial].info.run_id, "score")
+        epochs = [1] if state == "stopped" else [1, 2, 3]
+        assert [(one.step, one.value) for one in history] == [(epoch, score) for epoch in epochs]

@@ -27,7 +27,7 @@ from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples
 
 _SEEN = "qrlora.event"
-"""Tag of the parent run: the last event of the record that is stored."""
+"""Tag of the parent run: the last event that is stored, reports aside; whether those behind it are, is looked up."""
 _REBUILDING = {"opened", "proposed"}
 """Kinds that a sink which starts anew takes again: they only find runs and fill memory."""
 _STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
@@ -51,6 +51,7 @@ class MlflowSink:
         self.plan: SearchPlan | None = None
         self.seen = 0
         self.unsure = True
+        self.made = False
         self.children: dict[int, str] = {}
         self.history, self.applied = History(), 0
         self.examples: Examples | None = None
@@ -68,8 +69,10 @@ class MlflowSink:
             handler(event.trial, event.data)
             passing(f"after:mlflow-{event.kind}")
             if event.sequence > self.seen and event.kind != "proposed":
-                self.client.set_tag(self.parent, _SEEN, str(event.sequence))
-                self.seen, self.unsure = event.sequence, False
+                if event.kind != "report":
+                    self.client.set_tag(self.parent, _SEEN, str(event.sequence))
+                    self.unsure = False
+                self.seen = event.sequence
 
     @contextmanager
     def _doubt(self) -> Iterator[None]:
@@ -122,7 +125,7 @@ class MlflowSink:
             "qrlora.output": str(self.output),
             "qrlora.view": self.link,
         }
-        self.parent = self.client.create_run(self.experiment, tags=tags).info.run_id
+        self.parent, self.made = self.client.create_run(self.experiment, tags=tags).info.run_id, True
         self._describe(plan)
 
     def _describe(self, plan: SearchPlan) -> None:
@@ -177,6 +180,8 @@ class MlflowSink:
         return any(point.step == step for point in self.client.get_metric_history(run, name))
 
     def _find_child(self, trial: int) -> str | None:
+        if self.made and not self.unsure:
+            return None
         condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.trial` = '{trial}'"
         found = self.client.search_runs([self.experiment], condition)
         return str(found[0].info.run_id) if found else None
@@ -203,20 +208,19 @@ class MlflowSink:
         values = {"score": data["score"], "held_out_loss": data["loss"], "seconds": data["seconds"], **data["metrics"]}
         values |= self._error("score_error", data)
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        self._values(self._child(trial), finite, step=int(data["epoch"]))
+        self._values(self._child(trial), finite, int(data["epoch"]), self._decisions(trial))
 
-    def _on_decision(self, trial: int | None, _: dict[str, Any]) -> None:
-        if trial is None:
-            return
+    def _decisions(self, trial: int) -> dict[str, str]:
+        """Returns what the rule said of a trial so far, an epoch a line; it goes with the next report or the end."""
         lines = [f"{line.epoch}: {line.decision}" for line in self.history.trials[trial].reports if line.decision]
-        self.client.set_tag(self._child(trial), "qrlora.decisions", "\n".join(lines)[-tracking.MOST_TAG :])
+        return {"qrlora.decisions": "\n".join(lines)[-tracking.MOST_TAG :]} if lines else {}
 
     def _on_ended(self, trial: int | None, data: dict[str, Any]) -> None:
         if trial is None:
             return
         run, state, reason = self._child(trial), str(data["state"]), str(data["reason"])
         tags = {"qrlora.state": state, "qrlora.reason": reason, "mlflow.note.content": f"{state}: {reason}"}
-        self._values(run, {}, 0, tags)
+        self._values(run, {}, 0, {**tags, **self._decisions(trial)})
         self.client.set_terminated(run, _STATUS[state])
         self._stand()
         if time.monotonic() >= self.refresh_after:
