@@ -94,6 +94,7 @@ class MlflowSink:
             "qrlora.data": plan.data.kind,
             "qrlora.model": plan.model.name,
             "qrlora.output": str(self.output),
+            "qrlora.selected_on": plan.space.selection.on,
         }
         if plan.stand_in:
             tags["mlflow.note.content"] = "Data: generated STAND-IN, not GLUE. Scores say nothing about the real task."
@@ -197,6 +198,7 @@ class MlflowSink:
             if (self.output / name).is_file():
                 self.client.log_artifact(self.parent, str(self.output / name))
         self.client.set_tag(self.parent, "qrlora.outcome", data["outcome"])
+        self.client.set_tag(self.parent, "qrlora.marks", "; ".join(data.get("marks", ())) or "none")
         self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
 
     def _all_children(self) -> Iterator[Any]:
