@@ -185,7 +185,7 @@ def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exp
         (["export", out, "--under", "0", "--to", to], "--under 0: the smallest member" if _members(done) else "front"),
         (["export", out, "--trial", "0", "--under", "9", "--to", to], "--under and --trial exclude each other"),
         (["export", out, "--as", "onnx", "--to", to], "--as 'onnx' is no form of export; use native, lora, merged"),
-        (["export", out, "--pick", "knee", "--to", to], "--pick 'knee' is not known"),
+        (["export", out, "--pick", "kneee", "--to", to], "--pick 'kneee' is not known; did you mean 'knee'"),
         (["export", str(tmp_path / "none"), "--to", to], "does not exist: it has no record.db"),
         (["export", str(unfinished), "--to", to], "has no front yet"),
         (["export", out, "--trial", str(done.trial), "--to", str(full)], "exists and is not empty"),

@@ -153,8 +153,10 @@ def test_the_adapters_of_the_front_score_again_what_the_record_holds(done, place
     for trial in history.in_state(TrialState.FINISHED):
         again = scorer.score(trial, "selection")
         assert again["metrics"] == pytest.approx(trial.reports[-1].metrics, abs=1e-6)
-    names = {path.name for path in (done[1] / "front").iterdir()} if view.members else set()
-    assert names == {f"trial-{one.trial:05d}.{kind}" for one in view.members for kind in ("json", "safetensors")}
+    names = {f"front/{path.name}" for path in (done[1] / "front").iterdir()} if view.members else set()
+    assert names == {one.adapter for one in view.members} | {
+        one.adapter.replace(".safetensors", ".json") for one in view.members
+    }
 
 
 def test_the_terminal_says_what_matters_in_plain_lines(done):
@@ -330,7 +332,7 @@ def test_a_dry_run_shows_plan_and_cost_and_writes_nothing(place):
 
 def test_front_json_is_versioned_plain_data(done):
     content = json.loads((done[1] / "front.json").read_text())
-    assert content["version"] == 1
+    assert content["version"] == 2
     assert content["plan"]["model"]["kind"] == "folder"
     assert content["hypervolume"]["split"] == "selection"
     assert content["hypervolume"]["reference_parameters"] == content["plan"]["encoder"]["parameters"]

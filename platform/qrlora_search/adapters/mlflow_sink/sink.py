@@ -124,6 +124,7 @@ class MlflowSink:
             "qrlora.objective": find_task(plan.task).objective,
             "qrlora.output": str(self.output),
             "qrlora.view": self.link,
+            "qrlora.selected_on": plan.space.selection.on,
         }
         self.parent, self.made = self.client.create_run(self.experiment, tags=tags).info.run_id, True
         self._describe(plan)
@@ -258,11 +259,14 @@ class MlflowSink:
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
         self._values(self.parent, values, step=int(data["trials"]))
+        marks = "; ".join(data.get("marks", ())) or "none"
         self._refresh()
         self._end_children({int(one) for one in data["members"]})
         keep_files(self.client, self.parent, self.output)
         keep_models(self.client, self.parent, {one: self._child(one) for one in data["members"]}, self.output)
-        self._values(self.parent, {}, 0, {**picks_of(self.output), "qrlora.outcome": data["outcome"]})
+        self._values(
+            self.parent, {}, 0, {**picks_of(self.output), "qrlora.outcome": data["outcome"], "qrlora.marks": marks}
+        )
         self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
 
     def _end_children(self, members: set[int]) -> None:
