@@ -80,11 +80,15 @@ class Confirming:
             return
         if not self.begun:
             self._begin()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Queues the next round that has something to train; closes confirmation where none has."""
         seeds = self.history.confirmation.seeds
-        while not self.over and not self.queue and self.round < len(seeds):
+        while not (self.over or self.queue) and self.round < len(seeds):
             self._queue_round(seeds[self.round])
             self.round += 1
-        if not self.queue and not self.over:
+        if not (self.over or self.queue):
             self._close()
 
     def _begin(self) -> None:
