@@ -151,7 +151,8 @@ class ProgressSink:
         elif event.kind == "ended" and event.trial is not None:
             self.console.print(self._line(event.trial), no_wrap=True)
         elif event.kind == "confirm_ended":
-            self.console.print(self._confirm_line(int(str(event.data["run"]))), no_wrap=True)
+            words = self._confirm_line(int(str(event.data["run"])))
+            self.console.print(words, markup=False, no_wrap=True)  # its bracket would be read as markup
 
     def _begin(self) -> None:
         if self.bar is not None or not self.console.is_terminal or self.history.plan is None:

@@ -17,9 +17,9 @@ def points_to_derive(plan: SearchPlan, history: History) -> Iterator[Point]:
     At most `[derived] trials` of them, so that the cost is bounded: each point is one pass over the selection split.
     """
     finished = [one for one in history.finished() if has_subsets(history.trials[one.trial].configuration)]
-    if not finished:
-        return
-    ranks = pareto_ranks([one.score for one in finished], [one.parameters for one in finished])
+    ranks: list[int] = (
+        pareto_ranks([one.score for one in finished], [one.parameters for one in finished]).tolist() if finished else []
+    )
     order = sorted(zip(ranks, finished, strict=True), key=lambda pair: (pair[0], pair[1].parameters, pair[1].trial))
     for _, one in order[: plan.space.derived.trials]:
         for count in halvings(one.parameters, plan.space.derived.halvings):

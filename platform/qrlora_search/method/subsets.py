@@ -53,9 +53,14 @@ def keep_largest(
         for place, one in enumerate(configuration.ranks)
         if (owner == place).any()
     )
-    rest = {name: array for name, array in tensors.items() if name not in {"lambda", "directions"}}
-    smaller: dict[str, NDArray[np.generic]] = {"lambda": lam[kept], "directions": np.concatenate(places)[kept], **rest}
-    return replace(configuration, ranks=ranks, directions="largest"), smaller
+    rest: dict[str, NDArray[np.generic]] = {
+        name: array for name, array in tensors.items() if name not in {"lambda", "directions"}
+    }
+    return replace(configuration, ranks=ranks, directions="largest"), {
+        **rest,
+        "lambda": lam[kept],
+        "directions": np.concatenate(places)[kept],
+    }
 
 
 def keep_largest_of(

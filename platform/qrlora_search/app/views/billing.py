@@ -52,7 +52,9 @@ def _saved(history: History, plan: SearchPlan, rate: float) -> Iterator[BillLine
     fits = states_fit(plan)
     trained = [(one, line) for one in history.searched for line in one.reports]
     trained += [(history.trials[run.trial], line) for run in history.confirmation.runs.values() for line in run.reports]
-    saved = sum(max(0.0, line.seconds * _states_share(one, plan) - line.states_s) for one, line in trained)
+    saved = sum(
+        max(0.0, (line.seconds - line.states_s) * _states_share(one, plan) - line.states_s) for one, line in trained
+    )
     words = (
         "layers below the lowest adapted one, not run again: their multiply-adds at the speed of each trial's others"
         if fits
