@@ -45,7 +45,7 @@ def _curve(one: SearchLine) -> FrontCurve:
 
 
 def _to_the_right(curve: FrontCurve, right: float) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Returns x, y, low and high of a staircase with its last step drawn on to the right end, where no marker stands."""
+    """Returns x, y, low and high of a staircase, its last step drawn on to the right end, where no marker stands."""
     return [*curve.x, right], [*curve.y, curve.y[-1]], [*curve.low, curve.low[-1]], [*curve.high, curve.high[-1]]
 
 
