@@ -109,7 +109,7 @@ def kept(client, tmp_path_factory):
     experiment = client.create_experiment("qr-lora rte", tmp_path_factory.mktemp("artifacts").as_uri())
     runs = []
     for name, scores in (("high", HIGH), ("low", LOW), ("empty", [])):
-        tags = {"mlflow.runName": name, "qrlora.kind": "search" if scores else "other"}
+        tags = {"mlflow.runName": name, "qrlora.kind": "search"}
         run = client.create_run(experiment, tags=tags).info.run_id
         runs.append(run)
         if scores:
@@ -127,6 +127,7 @@ def test_a_comparison_of_a_tasks_searches_is_a_run_of_its_own(address, client, k
     (run,) = client.search_runs([experiment])
     view = json.loads((tmp_path / "out" / "compare.json").read_text())
     (pair,) = view["groups"][0]["pairs"]
+    assert [f"MLflow run '{kept[2]}' has no trials.json" in line for line in view["not_compared"]] == [True]
     assert run.data.metrics["rte.0_minus_1.hypervolume"] == pytest.approx(pair["difference"])
     assert {one.path for one in client.list_artifacts(run.info.run_id)} == names
 
@@ -135,7 +136,7 @@ def test_runs_are_compared_by_their_ids_and_a_run_without_trials_is_refused(addr
     assert compare(kept[:2], str(tmp_path / "out"), address, make_console()) == 0
     with pytest.raises(UserError, match=f"MLflow run '{kept[2]}' has no trials.json"):
         compare([kept[0], kept[2]], str(tmp_path / "other"), address, make_console())
-    with pytest.raises(UserError, match="one search alone"):
+    with pytest.raises(UserError, match="not two searches"):
         compare([kept[0], kept[0]], str(tmp_path / "other"), address, make_console())
     assert not (tmp_path / "other").exists()
 

@@ -74,7 +74,8 @@ def test_the_better_search_has_more_area_and_reaches_what_the_other_does_not():
     assert 0 < pair.low < pair.difference < pair.high
     for line, trials in ((by_name["high"], HIGH), (by_name["low"], LOW)):
         finished = [FinishedTrial(at, share, size) for at, (size, share, _) in enumerate(trials)]
-        assert line.hypervolume == pytest.approx(hypervolume(finished, 0.58, 10_000))
+        own = (line.control - 0.58) * np.log10(1 + 10_000)  # the control is a point of 0 parameters
+        assert line.hypervolume == pytest.approx(own + hypervolume(finished, line.control, 10_000))
         assert line.low < line.hypervolume < line.high
     only = {(one.of, one.parameters): one for one in pair.only}
     assert set(only) == {("high", 10), ("high", 40), ("high", 50), ("low", 4)}
@@ -89,6 +90,12 @@ def test_the_interval_of_a_search_against_itself_is_zero():
     (pair,) = compare_group([searched("a", HIGH), searched("b", HIGH)]).pairs
     assert (pair.difference, pair.low, pair.high, pair.only) == (0, 0, 0, [])
     assert "neither reaches" in pair_lines(pair)[1]
+
+
+def test_a_higher_control_counts_though_nothing_beats_it():
+    (pair,) = compare_group([searched("none", [], control=0.7), searched("low", LOW, control=0.58)]).pairs
+    assert pair.difference > 0
+    assert [one.of for one in pair.only] == []
 
 
 def test_models_of_other_sizes_have_no_common_area():

@@ -18,6 +18,7 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # read when torch loads: threads that spin while they wait starve other trials
     "TOKENIZERS_PARALLELISM": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "DO_NOT_TRACK": "true",

@@ -44,6 +44,15 @@ def _curve(one: SearchLine) -> FrontCurve:
     )
 
 
+def _to_the_right(curve: FrontCurve, right: float) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Returns x, y, low and high of a staircase, its last step drawn on to the right end, where no marker stands."""
+    return [*curve.x, right], [*curve.y, curve.y[-1]], [*curve.low, curve.low[-1]], [*curve.high, curve.high[-1]]
+
+
+def _right_end(group: Group) -> float:
+    return 1.6 * max([10.0, *(x for curve in curves_of(group) for x in curve.x)])
+
+
 def _labels(group: Group) -> tuple[str, str]:
     axis = f"{group.objective} on the selection split, n = {group.n}; bands: 95 % over examples"
     return "adapter parameters (log scale; control at 0)", axis
@@ -61,17 +70,19 @@ def comparison_png(comparison: Comparison) -> bytes:
         axes.set_xscale("log")
         for number, curve in enumerate(curves_of(group)):
             colour = COLOURS[number % len(COLOURS)]
+            x, y, low, high = _to_the_right(curve, _right_end(group))
             axes.step(
-                curve.x, curve.y, where="post", color=colour, label=curve.name, linewidth=1.4,
+                x, y, where="post", markevery=list(range(len(curve.x))), color=colour, label=curve.name, linewidth=1.4,
                 linestyle=DASHES[number % len(DASHES)], marker=MARKERS[number % len(MARKERS)], markersize=5,
             )  # fmt: skip
-            axes.fill_between(curve.x, curve.low, curve.high, step="post", color=colour, alpha=0.12, linewidth=0)
+            axes.fill_between(x, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
         axes.axhline(group.reference, color="0.5", linewidth=0.8, linestyle=":", label="reference: the lowest control")
         x_label, y_label = _labels(group)
         axes.set(xlabel=x_label, ylabel=y_label, title=group.title)
         axes.set_xticks(list(TICKS), list(TICKS.values()))
         axes.minorticks_off()
-        axes.set_xlim(0.8, 1.6 * max([10.0, *(x for curve in curves_of(group) for x in curve.x)]))
+        axes.set_xlim(0.8, _right_end(group))
+        axes.yaxis.label.set_size(8)
         axes.legend(fontsize=8, loc="best")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
@@ -107,16 +118,17 @@ def _plot(group: Group, with_library: bool) -> str:
     figure = go.Figure()
     for number, curve in enumerate(curves_of(group)):
         colour = COLOURS[number % len(COLOURS)]
+        x, y, low, high = _to_the_right(curve, _right_end(group))
         band = {"shape": "hv", "width": 0, "color": colour}
-        figure.add_scatter(x=curve.x, y=curve.low, mode="lines", line=band, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(x=x, y=low, mode="lines", line=band, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
-            x=curve.x, y=curve.high, mode="lines", line=band, fill="tonexty", opacity=0.15, showlegend=False,
+            x=x, y=high, mode="lines", line=band, fill="tonexty", opacity=0.15, showlegend=False,
             hoverinfo="skip", fillcolor=f"rgba({','.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))},0.12)",
         )  # fmt: skip
         figure.add_scatter(
-            x=curve.x, y=curve.y, mode="lines+markers", name=curve.name, text=curve.words,
+            x=x, y=y, mode="lines+markers", name=curve.name, text=[*curve.words, ""],
             line={"shape": "hv", "color": colour, "dash": PLOTLY_DASHES[number % len(PLOTLY_DASHES)]},
-            marker={"symbol": PLOTLY_MARKERS[number % len(PLOTLY_MARKERS)], "size": 9},
+            marker={"symbol": PLOTLY_MARKERS[number % len(PLOTLY_MARKERS)], "size": [9] * len(curve.x) + [0]},
         )  # fmt: skip
     figure.add_hline(y=group.reference, line={"dash": "dot", "color": "#888", "width": 1})
     x_label, y_label = _labels(group)

@@ -67,12 +67,13 @@ class Examples:
         return statistic(self.kind, self.labels_N, predictions_N, self.weights_BN)
 
     def areas(self, reference_B: Floats, exact: float) -> tuple[float, Floats]:
-        """Returns the front's area above a reference, and the same on each resample."""
-        parameters, encoder = [one.parameters for one in self.front], self.search.view.plan.encoder.parameters
-        scores = np.array([[one.curve[-1].score for one in self.front]])
+        """Returns the front's area above a reference, and the same on each resample. Its own control is the front's
+        point of 0 parameters: where it is above the reference, it covers area, too.
+        """
+        parameters, encoder = [0, *(one.parameters for one in self.front)], self.search.view.plan.encoder.parameters
+        scores = np.array([[self.control, *(one.curve[-1].score for one in self.front)]])
         value = float(areas(scores, parameters, np.array([exact]), encoder)[0])
-        drawn = [self.resampled(one) for one in self.predictions]
-        drawn_BM = np.column_stack(drawn) if drawn else np.empty((len(reference_B), 0))
+        drawn_BM = np.column_stack([self.resampled(one) for one in (self.control_N, *self.predictions)])
         return value, areas(drawn_BM, parameters, reference_B, encoder)
 
     def point(self, index: int) -> FrontPoint:

@@ -1,7 +1,7 @@
 """What a user names in a comparison, found: output folders, MLflow runs, or all searches of a task."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,9 +18,13 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass
 class Loader:
-    """Loads searches by what they are called; the tracking store is opened where it is needed."""
+    """Loads searches by what they are called; the tracking store is opened where it is needed.
+
+    left_out: of a task's searches, the ones that could not be read, and why.
+    """
 
     tracking_uri: str
+    left_out: list[str] = field(default_factory=list)
     _store: Store | None = None
 
     @property
@@ -37,8 +41,9 @@ class Loader:
             for one in self._named(name):
                 found.setdefault(one.view.search_id, one)
         if len(found) < 2:
-            what = ", ".join(one.name for one in found.values())
-            raise UserError(f"there is one search alone to compare ({what}); name at least two")
+            what = ", ".join(one.name for one in found.values()) or "none"
+            left_out = f"; left out: {'; '.join(self.left_out)}" if self.left_out else ""
+            raise UserError(f"there are not two searches to compare, but {what}; name at least two{left_out}")
         return _named_apart(list(found.values()))
 
     def _named(self, name: str) -> list[Compared]:
@@ -48,13 +53,23 @@ class Loader:
             runs = self.store.searches_of(name)
             if not runs:
                 raise UserError(f"{name!r}: no search of this task is in the tracking store; run one, or name a folder")
-            return [self._run(run) for run in runs]
+            return self._readable(runs)
         if _RUN_ID.fullmatch(name):
             return [self._run(name)]
         raise UserError(
             f"{name!r} is no folder, no MLflow run id and no task; name an output folder (runs/cola-1a2b3c4d5e), "
             f"a run id of 32 characters, or one of {', '.join(TASKS)}"
         )
+
+    def _readable(self, runs: list[str]) -> list[Compared]:
+        """Returns the searches of runs that can be read; one that still runs, or is of another version, is left out."""
+        found = []
+        for run in runs:
+            try:
+                found.append(self._run(run))
+            except UserError as error:
+                self.left_out.append(str(error))
+        return found
 
     def _folder(self, folder: Path) -> Compared:
         history, _ = read_search(folder, "OUTPUT")

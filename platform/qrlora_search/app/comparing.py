@@ -1,6 +1,7 @@
 """Compares searches: groups what was scored on the same examples, says what cannot be compared, writes it all."""
 
 import hashlib
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -21,13 +22,14 @@ from qrlora_search.values.secrets import shown_address
 NOTES = [
     "Fronts are of Finished trials by the scores that brought them in, on the selection split, which flatters them.",
     "Intervals are 95 %, over examples, for the warm-ups and seeds at hand; differences are on the same resamples.",
-    "Hypervolume: area in score x log10(1 + parameters) above the lowest control of the group, left of P.",
+    "Hypervolume: area in score x log10(1 + parameters) above the lowest control of the group, left of P; "
+    "each search's own control is its point of 0 parameters.",
     "Setting: the share of the searches' area that its Finished trials alone reach, with a bootstrap over trials.",
 ]
 
 
-def compare_searches(searches: list[Compared]) -> Comparison:
-    """Returns the comparison of searches; those scored on the same examples form a group."""
+def compare_searches(searches: list[Compared], left_out: Sequence[str] = ()) -> Comparison:
+    """Returns the comparison of searches: those on the same examples form a group. left_out: not read, and why."""
     groups: dict[tuple[object, ...], list[Compared]] = {}
     for one in searches:
         groups.setdefault(_examples(one), []).append(one)
@@ -37,7 +39,7 @@ def compare_searches(searches: list[Compared]) -> Comparison:
     return Comparison(
         groups=[compare_group(group) for group in found],
         settings=compare_settings(searches),
-        not_compared=[_reason(a[0], b[0]) for a, b in combinations(found, 2)],
+        not_compared=[*left_out, *(_reason(a[0], b[0]) for a, b in combinations(found, 2))],
         notes=notes,
     )
 
@@ -69,7 +71,7 @@ def compare(names: list[str], output: str | None, tracking_uri: str | None, cons
     try:
         searches = loader.load(names)
         folder = _folder(searches, output)
-        comparison = compare_searches(searches)
+        comparison = compare_searches(searches, loader.left_out)
         show_comparison(console, comparison)
         files = _write(comparison, folder)
         console.print(f"files: {folder}/" + ", ".join(path.name for path in files), no_wrap=True, soft_wrap=True)

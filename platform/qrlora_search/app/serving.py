@@ -68,7 +68,12 @@ def _check_installed(module: str) -> None:
 def _serve(command: list[str], environment: dict[str, str], words: str) -> int:
     sys.stdout.write(f"{words} (Ctrl-C ends it)\n")
     sys.stdout.flush()
-    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false", **environment}
+    settings = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
+        **environment,
+    }
     try:
         return subprocess.run(command, check=False, env={**os.environ, **settings}).returncode
     except KeyboardInterrupt:
