@@ -14,6 +14,7 @@ from qrlora_search.describe.space import SearchSpace, load_space, spaces_folder
 from qrlora_search.describe.tasks import TASKS, find_task
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.ranks import rank_for
+from scripted import plan
 
 
 def load(tmp_path, text):
@@ -282,3 +283,28 @@ def test_the_eight_tasks():
     }
     assert {name: task.outputs for name, task in TASKS.items() if task.outputs != 2} == {"mnli": 3, "stsb": 1}
     assert [name for name, task in TASKS.items() if task.regression] == ["stsb"]
+
+
+def test_confirmation_selection_and_derived_are_tables_of_the_space(tmp_path):
+    file = tmp_path / "space.toml"
+    file.write_text('[confirm]\nshare = 0.0\n[selection]\non = "validation"\n[derived]\nhalvings = 0\n')
+    space = load_space("sst2", file)
+    assert (space.confirm.share, space.selection.on, space.derived.halvings) == (0.0, "validation", 0)
+    for text, message in {
+        "[confirm]\nwarmups = 2\n": "repeating warm-ups is not there yet; use 1",
+        "[confirm]\nshare = -1.0\n": "confirm.share = -1",
+        '[selection]\non = "test"\n': "selection.on = 'test'",
+        "[confirm]\nsede = 2\n": "did you mean 'seeds'",
+    }.items():
+        file.write_text(text)
+        with pytest.raises(UserError) as refused:
+            load_space("sst2", file)
+        assert message in str(refused.value)
+
+
+def test_plans_of_default_confirmation_are_the_same_search_as_before_there_was_any():
+    """The hash names the default output; a space that sets these tables is another search."""
+    space = plan().identity["space"]
+    assert not {"selection", "confirm", "derived"} & set(space)
+    assert plan(confirm={"share": 0.5}).hash != plan().hash
+    assert plan(selection={"on": "validation"}).title == "sst2 (SELECTED ON THE VALIDATION SET)"

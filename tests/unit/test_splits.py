@@ -213,3 +213,12 @@ def test_the_real_tasks(glue_dir, name, selection, validation):
     if not task.regression:
         shares = [part["label"].mean() for part in (rows["train"], splits.selection, other.train)]
         assert max(shares) - min(shares) < 0.02
+
+
+def test_selecting_on_the_validation_set_sets_nothing_aside_from_train():
+    train = pd.DataFrame({"sentence": [f"a sentence {number}" for number in range(50)], "label": [0, 1] * 25})
+    validation = pd.DataFrame({"sentence": ["another one", "a sentence 3"], "label": [0, 1]})
+    splits = split_rows({"train": train, "validation": validation}, find_task("sst2"), 0, None, "validation")
+    pd.testing.assert_frame_equal(splits.selection, validation)
+    assert len(splits.train) == 49
+    assert splits.dropped == 1

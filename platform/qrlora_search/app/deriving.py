@@ -1,5 +1,6 @@
 """Smaller adapters from Finished trials on or near the front: cut, scored on the selection split, recorded."""
 
+import math
 from collections.abc import Iterator
 
 from qrlora_search.app.scoring import Scorer, Wanted
@@ -8,20 +9,23 @@ from qrlora_search.method.subsets import halvings, has_subsets
 from qrlora_search.record.confirmation import Point
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import History
-from qrlora_search.values.fronts import pareto_ranks
+from qrlora_search.values.fronts import front
+from qrlora_search.values.states import FinishedTrial
 
 
 def points_to_derive(plan: SearchPlan, history: History) -> Iterator[Point]:
-    """Yields what is to be derived: halvings of the Finished trials of the lowest non-dominated ranks, smallest first.
+    """Yields what is to be derived: halvings of the Finished trials by non-dominated rank, smallest first.
 
     At most `[derived] trials` of them, so that the cost is bounded: each point is one pass over the selection split.
     """
-    finished = [one for one in history.finished() if has_subsets(history.trials[one.trial].configuration)]
-    ranks: list[int] = (
-        pareto_ranks([one.score for one in finished], [one.parameters for one in finished]).tolist() if finished else []
-    )
-    order = sorted(zip(ranks, finished, strict=True), key=lambda pair: (pair[0], pair[1].parameters, pair[1].trial))
-    for _, one in order[: plan.space.derived.trials]:
+    left = [one for one in history.finished() if has_subsets(history.trials[one.trial].configuration)]
+    near: list[FinishedTrial] = []
+    while left and len(near) < plan.space.derived.trials:
+        rank = front(left, -math.inf)  # peeled off one by one: all ranks of very many trials would take their square
+        near += rank
+        taken = {one.trial for one in rank}
+        left = [one for one in left if one.trial not in taken]
+    for one in near[: plan.space.derived.trials]:
         for count in halvings(one.parameters, plan.space.derived.halvings):
             yield one.trial, count
 
