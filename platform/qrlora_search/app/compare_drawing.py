@@ -82,7 +82,7 @@ def comparison_png(comparison: Comparison) -> bytes:
         axes.set_xticks(list(TICKS), list(TICKS.values()))
         axes.minorticks_off()
         axes.set_xlim(0.8, _right_end(group))
-        axes.yaxis.label.set_size(8)
+        axes.yaxis.label.set_fontsize(8)
         axes.legend(fontsize=8, loc="best")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
