@@ -120,7 +120,7 @@ def tasks(store: Any) -> dict[str, str]:
 def searches(store: Any, experiment: str, task: str) -> list[Search]:
     """Returns the searches of a task, the newest first."""
     runs = _runs(store, experiment, "tags.`qrlora.kind` = 'search'")
-    return [_search(one, experiment, task) for one in runs]
+    return [_search(one, experiment, task) for one in runs if "qrlora.search" in one.data.tags]
 
 
 def _search(run: Any, experiment: str, task: str) -> Search:

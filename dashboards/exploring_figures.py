@@ -52,7 +52,7 @@ def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
     if control is not None:
         figure.add_scatter(
             x=[CONTROL_X], y=[control], mode="markers", name=f"{one.search.name}: control {control:.3f}",
-            marker={"symbol": FRONT_SYMBOLS[place % 6], "size": 11, "color": "#000000"},
+            marker={"symbol": f"{FRONT_SYMBOLS[place % 6]}-open", "size": 11, "color": "#000000"},
             text=["control: the warmed-up model, 0 adapter parameters"],
         )  # fmt: skip
     if not members:

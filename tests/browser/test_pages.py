@@ -194,17 +194,3 @@ def test_optuna_dashboard_opens_on_the_study(place, search):
     ):
         studies = json.loads(answer.read())["study_summaries"]
     assert [one["study_name"] for one in studies] == ["search"]
-
-
-def test_the_explorer_says_what_is_wrong_or_missing(tmp_path, checkout, monkeypatch):
-    from streamlit.testing.v1 import AppTest
-
-    def shown(address):
-        monkeypatch.setenv("QRLORA_TRACKING", address)
-        page = AppTest.from_file(str(checkout / "dashboards" / "explorer.py"), default_timeout=60).run()
-        assert not page.exception
-        return [one.value for one in page.info], [one.value for one in page.error]
-
-    info, error = shown(f"sqlite:///{tmp_path}/mlflow.db")
-    assert "No search has run yet" in info[0]
-    assert error == []

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+import exploring_data
+import exploring_figures
 from qrlora_search.adapters.mlflow_sink.shared_view import TAG
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
 from qrlora_search.adapters.mlflow_sink.tracking import all_runs, connect
@@ -147,3 +149,69 @@ def test_no_report_is_stored_twice(followed, client):
         history = client.get_metric_history(children[trial].info.run_id, "score")
         epochs = [1] if state == "stopped" else [1, 2, 3]
         assert [(one.step, one.value) for one in history] == [(epoch, score) for epoch in epochs]
+
+
+def test_the_explorers_figure_draws_every_trial_and_the_front(followed, client):
+    parent, children, _, _ = followed
+    (search,) = exploring_data.searches(client, parent.info.experiment_id, "sst2")
+    loaded = exploring_data.load(client, search)
+    assert search.control == 0.75
+    assert [one.number for one in loaded.trials] == sorted(children)
+    figure = exploring_figures.front_figure([loaded], loaded.trials)
+    drawn = {(x, y, trace.name.split(",")[0]) for trace in figure.data for x, y in zip(trace.x, trace.y, strict=True)}
+    assert {(size, score, state) for size, score, state in SCORES.values()} <= drawn
+    front = next(trace for trace in figure.data if "front" in trace.name)
+    assert list(zip(front.x, front.y, strict=True)) == [(4, 0.80), (10, 0.90)]
+    assert [list(point) for point in front.customdata] == [[search.name, 0], [search.name, 1]]
+    assert len({(trace.marker.symbol, trace.marker.color) for trace in figure.data}) == len(figure.data)
+    shown = exploring_figures.front_figure([loaded], [one for one in loaded.trials if one.state == "stopped"])
+    assert not any(trace.name.startswith("finished") for trace in shown.data)
+
+
+def test_the_explorers_cut_is_the_rank_that_tau_gives():
+    params = {"ranks": '[[3, "q", 2], [0, "v", 1]]'}
+    trial = exploring_data.Trial("r", "s", 1, 3, 0.5, None, "finished", False, "", "", "", params)
+    spectra = {"rule": "energy", "matrices": [{"layer": 3, "matrix": "q", "diagonal": [1.0, 0.5, 0.1]}]}
+    (cut,) = exploring_data.cuts(trial, spectra)
+    assert cut["rank"] == 2
+    assert cut["share"] == pytest.approx([1 / 1.26, 1.25 / 1.26, 1.0])
+    figure = exploring_figures.spectra_figure([cut], 0.9, "energy")
+    assert (figure.data[1].x[0], figure.data[1].y[0]) == (2, pytest.approx(1.25 / 1.26))
+
+
+def explorer(address, checkout, monkeypatch):
+    """Return the explorer's page on a store, run without a browser."""
+    import streamlit
+    from streamlit.testing.v1 import AppTest
+
+    streamlit.cache_data.clear()
+    streamlit.cache_resource.clear()
+    monkeypatch.setenv("QRLORA_TRACKING", address)
+    return AppTest.from_file(str(checkout / "dashboards" / "explorer.py"), default_timeout=60).run()
+
+
+def test_the_explorers_page_tells_a_trials_story(followed, address, checkout, monkeypatch):
+    page = explorer(address, checkout, monkeypatch)
+    page.sidebar.selectbox[0].set_value(followed[0].info.experiment_id).run()
+    assert not page.exception
+    assert not page.error
+    trials = next(one for one in page.selectbox if one.label == "Trial")
+    assert trials.value.endswith("trial 0")  # the first on the front
+    assert "platform.export" in page.code[0].value
+    trials.set_value(next(one for one in trials.options if one.endswith("trial 2"))).run()
+    said = " ".join(one.value for one in page.markdown)
+    assert "**stopped**" in said
+    assert "because" in said
+    assert not any("platform.export" in one.value for one in page.code)
+
+
+def test_the_explorers_page_says_what_is_missing_or_wrong(tmp_path, checkout, monkeypatch):
+    page = explorer(f"sqlite:///{tmp_path}/new.db", checkout, monkeypatch)
+    assert "No search has run yet" in page.info[0].value
+    assert not page.error
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database " * 200)
+    page = explorer(f"sqlite:///{broken}", checkout, monkeypatch)
+    assert not page.exception
+    assert "MLflow cannot be read" in page.error[0].value
+    assert "--tracking-uri" in page.error[0].value

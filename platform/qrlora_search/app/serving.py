@@ -71,6 +71,8 @@ def _serve(command: list[str], environment: dict[str, str], words: str) -> int:
     settings = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a page says soon that its store is away
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
         "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
         **environment,
     }

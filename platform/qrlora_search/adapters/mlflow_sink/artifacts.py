@@ -57,4 +57,12 @@ def picks_of(output: Path) -> dict[str, str]:
         )
     picks = view.get("picks") or {}
     pairs = picks.items() if isinstance(picks, dict) else ((one.get("name", "pick"), one) for one in picks)
-    return tags | {f"pick.{name}": one if isinstance(one, str) else json.dumps(one) for name, one in pairs}
+    return tags | {f"pick.{name}": _in_words(one) for name, one in pairs}
+
+
+def _in_words(pick: Any) -> str:
+    """Returns a pick as a text: its words, after the trial that it names."""
+    if not isinstance(pick, dict):
+        return str(pick)
+    trial = f"trial {pick['trial']}: " if pick.get("trial") is not None else ""
+    return f"{trial}{pick['words']}" if "words" in pick else json.dumps(pick)
