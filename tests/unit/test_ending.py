@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
+from qrlora_search.app import adapted
+from qrlora_search.app.bases import hash_file
+from qrlora_search.app.cli import main
 from qrlora_search.app.confirming import Confirming
 from qrlora_search.app.ending import Ending
 from qrlora_search.app.loop import SearchLoop
@@ -19,6 +22,7 @@ from qrlora_search.describe.plan import DataCounts
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import build_workbench
+from qrlora_search.prepare.preparation import hash_state
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import history_of
 from qrlora_search.values.packing import pack, unpack
@@ -98,3 +102,55 @@ def test_a_member_s_file_is_the_adapter_that_its_own_report_score_is_of(done):
         packed = str(scorer.score(wanted, "validation")["packed"])
         score = np.corrcoef(unpack(packed), unpack(history.labels["validation"]))[0, 1]
         assert one.exported_report[0].score == pytest.approx(score, abs=1e-5)
+
+
+def keep_base(folder, materials):
+    """Write the base's folder as a search does, without a tokenizer."""
+    base = folder / "base"
+    base.mkdir()
+    save_file(materials.state, base / "model.safetensors")
+    (base / "config.json").write_text(json.dumps(materials.config))
+    arrays = {
+        f"{layer}.{kind}.{name}": part
+        for (layer, kind), one in materials.bases.items()
+        for name, part in (("q", one.q_OD), ("rt", one.rt_DI), ("diagonal", one.diagonal_D))
+    }
+    save_file(arrays, base / "factors-qr.safetensors")
+    facts = {"labels": [], "max_length": 32, "weights": hash_state(materials.state)}
+    factors = {"qr": hash_file(base / "factors-qr.safetensors")}
+    (base / "base.json").write_text(json.dumps({**facts, "factors": factors}))
+
+
+def test_derived_adapters_and_picks_export_in_every_form_as_they_were_scored(done, tmp_path, monkeypatch, capsys):
+    folder, history, view, scorer = done
+    keep_base(folder, scorer.materials)
+    monkeypatch.setattr(adapted, "tokenize", lambda *_: scorer.materials.splits["selection"])
+    trial, kept, _ = max(history.confirmation.derived)
+    recorded = unpack(history.confirmation.derived[trial, kept, "selection"].packed)
+    for form in ("native", "lora", "merged"):
+        to = tmp_path / form
+        more = ["--trial", str(trial), "--keep", str(kept), "--as", form, "--to", str(to)]
+        assert main(["export", str(folder), *more]) == 0
+        facts = json.loads((to / "export.json").read_text())
+        assert (facts["trial"], facts["kept"], facts["parameters"]) == (trial, kept, kept)
+        np.testing.assert_allclose(adapted.load_export(to).logits([[""], [""]])[:, 0], recorded, atol=1e-4)
+    lora = load_file(tmp_path / "lora" / "adapter_model.safetensors")
+    assert sum(len(one) for name, one in lora.items() if name.endswith("lora_A.weight")) == kept
+    assert f"Derived without training: the {kept:,} largest" in (tmp_path / "lora" / "README.md").read_text()
+    for pick in view.picks[:4]:
+        to = tmp_path / pick.name
+        code = main(["export", str(folder), "--pick", pick.name, "--as", "native", "--to", str(to)])
+        assert code == (2 if pick.trial is None else 0)
+        if pick.trial is not None:
+            facts = json.loads((to / "export.json").read_text())
+            assert (facts["trial"], facts["kept"], facts["parameters"]) == (pick.trial, pick.kept, pick.parameters)
+    size = history.trials[trial].configuration.parameters
+    cases = {
+        ("--keep", "3"): "--keep 3 needs --trial",
+        ("--trial", str(trial), "--keep", str(size)): f"--keep {size} is out of range: trial {trial} has {size}",
+        ("--trial", str(trial), "--pick", "best"): "--trial and --pick exclude each other",
+        ("--pick", "kneee"): "did you mean 'knee'",
+    }
+    for more, message in cases.items():
+        assert main(["export", str(folder), *more, "--to", str(tmp_path / "no")]) == 2
+        assert message in capsys.readouterr().err
