@@ -150,7 +150,7 @@ def label(search: str, number: int) -> str:
 
 def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
     """Draws one trial: configuration, curve, decisions, spectra, and the command that exports it."""
-    named = {label(one.search, one.number): one for one in trials}
+    named = {label(one.search, one.number): one for one in trials if one.state != "derived"}
     if st.session_state.get("trial") not in named:
         st.session_state["trial"] = next((name for name, one in named.items() if one.on_front), next(iter(named)))
     st.subheader("One trial")

@@ -3,7 +3,7 @@
 import json
 import math
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,18 @@ def load(store: Any, search: Search) -> Loaded:
     trials = [_trial(run, search) for run in _runs(store, search.experiment, condition)]
     trials = sorted((one for one in trials if one.number >= 0), key=lambda one: one.number)
     view = {} if search.live else json_file(store, search.run, "front.json")
-    return Loaded(search, trials, view, front_of(view, trials))
+    return Loaded(search, [*trials, *derived_of(view, trials)], view, front_of(view, trials))
+
+
+def derived_of(view: dict[str, Any], trials: list[Trial]) -> list[Trial]:
+    """Returns the derived adapters of a front view as points: their trial's own facts, with fewer coefficients."""
+    by_number = {one.number: one for one in trials}
+    return [
+        replace(by_number[point["trial"]], parameters=point["parameters"], score=point["score"], state="derived",
+                on_front=False, error=None)
+        for point in view.get("points", [])
+        if point["state"] == "derived" and point["trial"] in by_number
+    ]  # fmt: skip
 
 
 def _trial(run: Any, search: Search) -> Trial:

@@ -215,3 +215,11 @@ def test_the_explorers_page_says_what_is_missing_or_wrong(tmp_path, checkout, mo
     assert not page.exception
     assert "MLflow cannot be read" in page.error[0].value
     assert "--tracking-uri" in page.error[0].value
+
+
+def test_derived_adapters_are_points_with_their_trials_facts():
+    trial = exploring_data.Trial("r", "s", 1, 30, 0.8, 0.1, "finished", True, "0", "", "", {"method": "qr-lora"})
+    point = {"trial": 1, "parameters": 12, "score": 0.79, "state": "derived", "kept": 12}
+    (found,) = exploring_data.derived_of({"points": [point, {**point, "state": "finished"}]}, [trial])
+    assert (found.run, found.parameters, found.score, found.state) == ("r", 12, 0.79, "derived")
+    assert not found.on_front
