@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from qrlora_search.adapters.ray_engine.losses import lost_in_words
+from qrlora_search.adapters.ray_engine.losses import Ending, ending_of, lost_in_words
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app.loop import ALL_FAILED, FIRST_FAILURES, MOST_RETRIES, SearchLoop
 from qrlora_search.app.signals import InterruptedEarlyError, signals_caught
@@ -153,3 +153,29 @@ def test_a_signal_before_there_is_a_search_ends_it_and_one_in_a_search_is_told()
     assert told == ["interrupted by SIGTERM"]
     with signals_caught(), pytest.raises(InterruptedEarlyError, match="SIGINT"):
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("text", "ending"),
+    [
+        (
+            "Failure # 1\nray::TrialActor.train() (pid=7)\n  File x, line 3\nKeyError: 'q'",
+            Ending(False, "KeyError: 'q'"),
+        ),
+        (
+            "Failure # 1\nThe actor died because of an error raised in its creation task, ray::TrialActor.__init__()\n"
+            "ValueError: no weights",
+            Ending(False, "its worker could not be set up: ValueError: no weights"),
+        ),
+        (
+            "ray::TrialActor.train() (pid=7)\nray.exceptions.ObjectLostError: gone",
+            Ending(True, "what the worker needed was lost: ray.exceptions.ObjectLostError: gone"),
+        ),
+        (
+            "The actor died unexpectedly before finishing this task.\nIts node has died",
+            Ending(True, "its node was lost"),
+        ),
+    ],
+)
+def test_an_error_of_the_trial_is_told_apart_from_a_lost_worker(text, ending):
+    assert ending_of(text) == ending

@@ -1,12 +1,16 @@
-"""Why a trial of Ray Tune ended with an error: the trial's own, or a worker, a process or a node that was lost."""
+"""Why a trial of Ray Tune ended with an error: the trial's own, or a worker, a process or a node that was lost.
+
+Told from Ray's words: Tune keeps them as text beside a pickle, which is not read.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial
 
 _LOW_MEMORY = ("low on memory", "memory pressure", "memory monitor", "outofmemoryerror")
 _LOST_NODE = ("node has died", "node died", "its node", "node was terminated", "died on node")
+_SET_UP = "error raised in its creation task"
 
 
 @dataclass(frozen=True)
@@ -19,16 +23,22 @@ class Ending:
 
 def how_it_ended(trial: Trial) -> Ending:
     """Returns why a trial failed."""
-    error = trial.get_pickled_error()
-    if isinstance(error, RayTaskError):
-        cause = error.cause
-        if isinstance(cause, RayError):  # such as an object that went with its node
-            return Ending(True, f"what the worker needed was lost: {_first_line(str(cause))}")
-        return Ending(False, f"{type(cause).__name__}: {_first_line(str(cause))}")
-    text = str(error if error is not None else trial.get_error())
-    if isinstance(error, RayActorError) and error.actor_init_failed:
-        return Ending(False, f"its worker could not be set up: {text.strip().splitlines()[-1]}")
-    return Ending(True, lost_in_words(text))
+    file = trial.error_file
+    text = Path(file).read_text(encoding="utf-8", errors="replace") if file and Path(file).is_file() else ""
+    return ending_of(text)
+
+
+def ending_of(text: str) -> Ending:
+    """Returns what Ray's words say: a traceback of the worker is the trial's own error, unless Ray raised it there."""
+    lines = text.strip().splitlines() or [""]
+    last = lines[-1].strip()
+    if _SET_UP in text:
+        return Ending(False, f"its worker could not be set up: {last}")
+    if "Traceback (most recent call last)" not in text and "ray::" not in text:
+        return Ending(True, lost_in_words(text))
+    if last.startswith("ray.exceptions."):  # such as an object that went with its node
+        return Ending(True, f"what the worker needed was lost: {last}")
+    return Ending(False, last)
 
 
 def lost_in_words(text: str) -> str:
@@ -39,7 +49,3 @@ def lost_in_words(text: str) -> str:
     if any(words in lowered for words in _LOST_NODE):
         return "its node was lost"
     return "its process died (killed, crashed, or ended by the system for want of memory)"
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no more is known"])[0]
