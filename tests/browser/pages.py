@@ -37,8 +37,13 @@ class Seen:
     def watch(self, page) -> None:
         """Listen to a page."""
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+        page.on("console", lambda line: self._note(line) if line.type == "error" else None)
         page.on("request", lambda one: None if _here(one.url) else self.outside.append(one.url))
+
+    def _note(self, line) -> None:
+        """Note an error of the console; a resource that MLflow's own pages ask for in vain is none of ours."""
+        if "404 (Not Found)" not in line.text:
+            self.errors.append(f"{line.text} ({line.location.get('url', '')})")
 
 
 def _here(url: str) -> bool:

@@ -76,6 +76,7 @@ def _contour(section: dict[str, Any]) -> dict[str, Any]:
 
 def keep_view(client: Any, experiment: str, search_id: str, plan: SearchPlan) -> str:
     """Keeps a search's view as a tag of its experiment and returns the path that opens it, from `#` on."""
+    client.set_experiment_tag(experiment, "mlflow.experimentKind", "custom_model_development")  # training, not GenAI
     client.set_experiment_tag(experiment, f"{TAG}{search_id}", json.dumps(view_state(search_id, plan)))
     return f"#/experiments/{experiment}/runs?viewStateShareKey={search_id}&compareRunsMode=CHART"
 
