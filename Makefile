@@ -19,7 +19,7 @@ ifneq ($(shell test -x $(BIN)/python && echo runs),runs)
 .PHONY: $(READY)
 endif
 
-.PHONY: search test soak ui lock format clean help
+.PHONY: search test evidence soak ui lock format clean help
 .DEFAULT_GOAL := help
 
 search: $(READY) ## set up, then find a front: make search ARGS="--task rte --budget 16"
@@ -34,6 +34,9 @@ test: $(READY) ## set up, then all checks: format, lint, types, architecture, te
 
 soak: $(READY) ## kill 20 drivers and 20 workers within an hour, and check that nothing is lost or repeated
 	$(BIN)/python -m tests.soak.soak $(SOAK)
+
+evidence: $(READY) ## whole sweeps, kills on Ray and pages in a browser: what takes too long for `make test`
+	$(BIN)/pytest -q -m evidence $(TESTS)
 
 ui: $(READY) ## open the MLflow UI on this machine
 	$(BIN)/python -m platform.ui

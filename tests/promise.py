@@ -89,7 +89,8 @@ def of_trial(rows: list[Row]) -> list[str]:
     over = [row for row in rows if row.kind == "ended"]
     if len(over) != 1:
         return [*found, f"{len(over)} ends"]
-    after = [row.kind for row in rows if row.sequence > over[0].sequence and row.kind != "scored"]
+    after = [row.kind for row in rows if row.sequence > over[0].sequence
+             and row.kind not in {"scored", "derived"} and not row.kind.startswith("confirm_")]  # fmt: skip
     if after:
         found.append(f"{after} after its end")
     state, decisions = over[0].data["state"], [row for row in rows if row.kind == "decision"]
@@ -120,7 +121,7 @@ def in_the_files(output: Path, rows: list[Row]) -> list[str]:
     members = {one["trial"] for one in front(output)["members"]}
     if not members <= finished:
         found.append(f"on the front, not finished: {sorted(members - finished)}")
-    files = {int(file.stem.removeprefix("trial-")) for file in (output / "front").glob("*.safetensors")}
+    files = {int(file.stem.split("-")[1]) for file in (output / "front").glob("*.safetensors")}
     if files != members:
         found.append(f"files of the front {sorted(files)}, members {sorted(members)}")
     return found

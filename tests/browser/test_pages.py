@@ -15,6 +15,8 @@ from qrlora_search.app.reading import read_search
 from qrlora_search.record.standing import standing_of
 from search_runs import SPACE, Place, end_group, free_port, make_place
 
+pytestmark = pytest.mark.evidence
+
 BUDGET = 10
 LEARNS = "epochs = 2\nlearning_rate = 3e-3"
 

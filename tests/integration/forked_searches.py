@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow.tracking  # noqa: F401  # loaded before the forks
@@ -25,7 +26,7 @@ from qrlora_search.app.delivery import deliver_again
 from qrlora_search.app.output import held, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.request import SearchRequest, check_request
-from qrlora_search.app.session import Session
+from qrlora_search.app.session import Session, Workforce
 from qrlora_search.app.signals import signals_caught
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.fine_tuning import Share, build_classifier, export_state, fine_tune
@@ -51,10 +52,10 @@ def run(planned: Planned, prepared: Prepared) -> int:
     with held(planned.output), signals_caught() as signals:
         state = open_output(planned, resume=True)
         if state == "undelivered":
-            deliver_again(planned.plan, planned.output, Console(file=io.StringIO()))
+            deliver_again(planned.plan, planned.tracking, planned.output, Console(file=io.StringIO()))
             return 0
         session = Session(planned, prepared, Console(file=io.StringIO()), resumed=state == "unfinished")
-        return session.run(engine, time.monotonic(), signals)
+        return session.run(engine, time.monotonic(), signals, Workforce(1, 1))
 
 
 def forked(planned: Planned, prepared: Prepared, fault: str) -> int:
@@ -81,7 +82,7 @@ def main() -> None:
     statuses = {}
     for output, faults in json.loads(sys.argv[1]).items():
         there = planned.plan.model_copy(update={"output": output})
-        statuses[output] = [forked(Planned(there, planned.splits, None), prepared, fault) for fault in faults]
+        statuses[output] = [forked(replace(planned, plan=there), prepared, fault) for fault in faults]
     print(json.dumps(statuses))
 
 

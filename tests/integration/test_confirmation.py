@@ -132,6 +132,7 @@ def test_the_derived_adapters_export_in_every_form_as_they_were_scored(killed, t
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.evidence
 def test_a_search_that_selects_on_the_validation_set_says_so(tmp_path, tmp_path_factory):
     place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=80)
     (place.folder / "space.toml").write_text(SPACE + '[selection]\non = "validation"\n[confirm]\nshare = 0.0\n')

@@ -18,7 +18,7 @@ from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
 from qrlora_search.app.reading import read_search
-from qrlora_search.app.scoring import Weights, copy_adapter
+from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.sources import find_data
 from qrlora_search.method.splits import split_rows
@@ -219,8 +219,12 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
     history, plan = read_search(done.output, "OUTPUT")
     output = tmp_path / "out"
     shutil.copytree(done.output / "base", output / "base")
-    facts = {"task": plan.task, "stand_in": plan.stand_in}
-    copy_adapter(Weights(done.output), history.trials[done.trial], output / "front", facts)
+    what, name = history.trials[done.trial].configuration, f"trial-{done.trial:05d}"
+    (output / "front").mkdir()
+    shutil.copy(Weights(done.output).path(done.trial), output / "front" / f"{name}.safetensors")
+    facts = {"trial": done.trial, "configuration": what.to_json(), "parameters": what.parameters}
+    facts |= {"task": plan.task, "stand_in": plan.stand_in}
+    (output / "front" / f"{name}.json").write_text(json.dumps(facts))
     for _ in range(2):  # a second time adds nothing
         keep_models(client, parent, {done.trial: child}, output)
     files = [one for one in (tmp_path / "artifacts").rglob("*") if one.is_file()]

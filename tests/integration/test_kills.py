@@ -15,7 +15,7 @@ from search_runs import Place, end_group, free_port, make_place
 
 BUDGET = 5
 ONE_AT_A_TIME = ("--budget", str(BUDGET), "--concurrency", "1")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.evidence
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def test_every_row_is_in_the_papers_space_with_the_papers_places(depth):
     assert len(dimensions(space, depth)) == len({one.name for one in dimensions(space, depth)})
 
 
+@pytest.mark.evidence
 def test_a_table_is_trained_once_scored_on_the_report_split_and_says_what_it_is_not(tmp_path, tmp_path_factory):
     place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "mrpc", "bert", rows=60)
     (place.folder / "space.toml").write_text(SPACE.replace("epochs = 3", "epochs = 1", 1).replace("[1, 2]", "[]"))

@@ -87,7 +87,7 @@ def ended_trials(folder: Path, server) -> list[int]:
         return [row[0] for row in connection.execute(query)]
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_a_killed_sweep_goes_on_and_loses_and_repeats_no_trial(killed_then_done, place, server):
     folder = place.folder / "runs" / "sweeps" / "two" / "one"
     record = load_record(folder)
@@ -97,7 +97,7 @@ def test_a_killed_sweep_goes_on_and_loses_and_repeats_no_trial(killed_then_done,
     assert record.ended
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_a_search_that_fails_is_named_and_the_others_go_on(killed_then_done, place):
     assert killed_then_done.returncode == 1
     report = SweepReport.model_validate_json((place.folder / "runs/sweeps/two/one/report.json").read_text())
@@ -107,7 +107,7 @@ def test_a_search_that_fails_is_named_and_the_others_go_on(killed_then_done, pla
     assert (place.folder / "told").read_text().startswith("# Sweep two, one")
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_the_report_is_one_mlflow_run(killed_then_done, place):
     from mlflow.tracking import MlflowClient
 
@@ -120,7 +120,7 @@ def test_the_report_is_one_mlflow_run(killed_then_done, place):
     client._tracking_client.store.engine.dispose()
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_the_same_slot_again_does_nothing_and_a_new_one_skips_what_is_unchanged(killed_then_done, place, server):
     environment = {**place.environment(), "NIGHT_DATABASE": server.url}
     again, second = (
@@ -140,7 +140,7 @@ def test_the_same_slot_again_does_nothing_and_a_new_one_skips_what_is_unchanged(
     assert not (place.folder / "runs/sweeps/two/third").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_no_password_is_in_any_output(killed_then_done, place, server):
     said = killed_then_done.stdout + killed_then_done.stderr
     assert server.password not in said
@@ -151,7 +151,7 @@ def test_no_password_is_in_any_output(killed_then_done, place, server):
     assert load_sweep(place.folder / "sweep.toml").storage.database == "$NIGHT_DATABASE"
 
 
-@pytest.mark.slow
+@pytest.mark.evidence
 def test_a_missing_secret_is_said_before_anything_starts(place):
     done = subprocess.run(words("run", "sweep.toml", "--slot", "x"), cwd=place.folder, env=place.environment(),
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip

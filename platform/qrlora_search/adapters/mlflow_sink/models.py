@@ -5,6 +5,7 @@ The base is an artifact of the parent run, logged once and shared: a member's mo
 
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def save_model(place: Path, adapter: Path, base: str) -> None:
     """Writes a model that `mlflow.pyfunc.load_model` loads. adapter: safetensors with its JSON beside it. base: where
     the base lies, a folder or an artifact's address.
     """
-    import mlflow.pyfunc
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow warns of its own classes
+        import mlflow.pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 

@@ -164,7 +164,8 @@ class MlflowSink:
         if known:  # it goes on after an interruption or a lost worker, as the same run
             self.client.update_run(run, status="RUNNING")
         log_params(self.client, run, trial_params(one))
-        self._values(run, size_metrics(one), 0, {"qrlora.state": "running"})
+        there = known and self._has(run, "parameters", 0)
+        self._values(run, {} if there else size_metrics(one), 0, {"qrlora.state": "running"})
 
     def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
         if trial is not None:
