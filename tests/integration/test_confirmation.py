@@ -24,6 +24,8 @@ from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
 from search_runs import SPACE, make_place
 
+pytestmark = pytest.mark.evidence
+
 MORE = '[confirm]\nshare = 2.0\nseeds = 2\n[head]\nmodes = ["trained"]\n[learning_rate]\nlow = 0.1\nhigh = 3.0\n'
 
 
@@ -132,7 +134,6 @@ def test_the_derived_adapters_export_in_every_form_as_they_were_scored(killed, t
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.evidence
 def test_a_search_that_selects_on_the_validation_set_says_so(tmp_path, tmp_path_factory):
     place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=80)
     (place.folder / "space.toml").write_text(SPACE + '[selection]\non = "validation"\n[confirm]\nshare = 0.0\n')

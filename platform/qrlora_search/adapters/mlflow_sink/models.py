@@ -50,12 +50,14 @@ def save_model(place: Path, adapter: Path, base: str) -> None:
     texts = Schema([ColSpec(DataType.string, name) for name in task.texts])
     kind = DataType.double if task.regression else DataType.string
     answers = Schema([ColSpec(kind, "prediction"), ColSpec(DataType.double, "probability", required=False)])
-    mlflow.pyfunc.save_model(
-        str(place),
-        python_model=str(_SERVED),
-        artifacts={"adapter": str(adapter), "facts": str(adapter.with_suffix(".json"))},
-        model_config={"base": base},
-        signature=ModelSignature(inputs=texts, outputs=answers),
-        pip_requirements=["qrlora-search"],
-        metadata={"stand_in": facts["stand_in"], "parameters": facts["parameters"], "task": task.name},
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks for an input example, which would be a row of the data
+        mlflow.pyfunc.save_model(
+            str(place),
+            python_model=str(_SERVED),
+            artifacts={"adapter": str(adapter), "facts": str(adapter.with_suffix(".json"))},
+            model_config={"base": base},
+            signature=ModelSignature(inputs=texts, outputs=answers),
+            pip_requirements=["qrlora-search"],
+            metadata={"stand_in": facts["stand_in"], "parameters": facts["parameters"], "task": task.name},
+        )
