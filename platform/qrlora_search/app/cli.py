@@ -11,7 +11,6 @@ from typer.exceptions import TyperException
 from qrlora_search.app.cli_pictures import add_commands
 from qrlora_search.app.cli_reproduce import reproduce
 from qrlora_search.app.cli_sweep import sweep_app
-from qrlora_search.app.request import SearchRequest
 from qrlora_search.values.errors import UserError
 
 _ENVIRONMENT = {
@@ -61,6 +60,8 @@ def search(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show plan and expected cost, and stop")] = False,
 ) -> int:
     """Find the front of score against trained parameters for one task."""
+    from qrlora_search.app.request import SearchRequest
+
     request = SearchRequest(
         task, budget, model, data, space, seed, output, resume, max_params, time_limit, address, concurrency,
         gpus_per_trial, tracking_uri, train_limit, dry_run, warm_start, metrics_port,
