@@ -15,7 +15,8 @@ from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.report_files import read_front
-from qrlora_search.app.views.building import build_front_view, members_of
+from qrlora_search.app.views.building import build_front_view
+from qrlora_search.app.views.candidates import members_of
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.sources import find_data
 from qrlora_search.method.splits import split_rows

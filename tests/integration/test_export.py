@@ -225,6 +225,8 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
     facts = {"trial": done.trial, "configuration": what.to_json(), "parameters": what.parameters}
     facts |= {"task": plan.task, "stand_in": plan.stand_in}
     (output / "front" / f"{name}.json").write_text(json.dumps(facts))
+    for suffix in ("safetensors", "json"):  # a derived point of the same trial is a model of its own
+        shutil.copy(output / "front" / f"{name}.{suffix}", output / "front" / f"{name}-kept-4.{suffix}")
     for _ in range(2):  # a second time adds nothing
         keep_models(client, parent, {done.trial: child}, output)
     files = [one for one in (tmp_path / "artifacts").rglob("*") if one.is_file()]
@@ -235,7 +237,9 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
     try:
         model = mlflow.pyfunc.load_model(f"runs:/{child}/model")
         columns = pairs()
-        found = model.predict(pd.DataFrame(dict(zip(find_task(plan.task).texts, columns, strict=True))))
+        asked = pd.DataFrame(dict(zip(find_task(plan.task).texts, columns, strict=True)))
+        found = model.predict(asked)
+        pd.testing.assert_frame_equal(mlflow.pyfunc.load_model(f"runs:/{child}/model-kept-4").predict(asked), found)
     finally:
         mlflow.set_tracking_uri(before)
     logits = load_export(exports / "merged").logits(columns)

@@ -28,6 +28,7 @@ SPECTRA = {(layer, matrix): np.exp(-np.arange(384) / 90) for layer in range(24) 
 @pytest.mark.parametrize("depth", [3, 6, 12, 24])
 def test_every_row_is_in_the_papers_space_with_the_papers_places(depth):
     space = paper_space(SearchSpace())
+    assert (space.confirm.share, space.derived.halvings, space.training.rungs) == (0, 0, ())
     for preset in PRESETS:
         proposal = preset.proposal(space, depth)
         assert fits(space, depth, proposal), preset.name

@@ -158,3 +158,17 @@ def test_a_missing_secret_is_said_before_anything_starts(place):
     assert done.returncode == 2
     assert done.stderr == "error: storage.database = '$NIGHT_DATABASE': the environment has no NIGHT_DATABASE; " \
                           "set it before the sweep starts\n"  # fmt: skip
+
+
+@pytest.mark.evidence
+def test_a_search_whose_every_trial_fails_is_a_failure_of_the_sweep(place):
+    text = (place.folder / "space.toml").read_text() + "[learning_rate]\nlow = 1e36\nhigh = 1e37\n"
+    (place.folder / "wild.toml").write_text(text)
+    spec = SPEC[: SPEC.index("[history]")].replace('"sst2", "rte"', '"sst2"').replace("space.toml", "wild.toml")
+    spec = spec.replace("configurations = 4", "configurations = 8").replace('"two"', '"wild"')
+    (place.folder / "wild-sweep.toml").write_text(spec.replace('rte = "nowhere"', ""))
+    done = subprocess.run(words("run", "wild-sweep.toml", "--slot", "one"), cwd=place.folder, capture_output=True,
+                          env=place.environment(), text=True, timeout=240, check=False)  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    [entry] = load_record(place.folder / "runs" / "sweeps" / "wild" / "one").entries.values()
+    assert (entry.state, entry.reason[:31]) == ("failed", "searching: every trial failed (")

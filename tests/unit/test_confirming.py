@@ -10,8 +10,8 @@ from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app.confirming import Confirming
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
-from qrlora_search.app.views.building import build_front_view, members_of
-from qrlora_search.app.views.candidates import Standing
+from qrlora_search.app.views.building import build_front_view
+from qrlora_search.app.views.candidates import Standing, members_of
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import History, history_of

@@ -13,7 +13,8 @@ from qrlora_search.app.draw_terminal import closing_lines, front_in_characters
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.plot_data import plot_data
 from qrlora_search.app.report_files import front_csv, read_front, write_front
-from qrlora_search.app.views.building import build_front_view, members_of
+from qrlora_search.app.views.building import build_front_view
+from qrlora_search.app.views.candidates import members_of
 from qrlora_search.describe.configuration import AdaptedMatrix, Configuration
 from qrlora_search.describe.plan import Source
 from qrlora_search.describe.protocols import Event

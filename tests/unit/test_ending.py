@@ -52,7 +52,7 @@ def done(tmp_path_factory):
     def made(proposal):
         return canonical(a_plan.space, {**proposal, "learning_rate": 1.0}, spectra, 3)
 
-    loop = SearchLoop(a_plan, record, history, ListSampler([0.02, 0.1, 0.3, 0.6]), made, scorer.weights.keep)
+    loop = SearchLoop(a_plan, record, history, ListSampler([0.02, 0.1, 0.3, 0.6]), made, scorer.weights)
     turns = InTurn([loop, Confirming(a_plan, record, history, scorer)])
     bench = build_workbench(materials.for_workers())
     threads = torch.get_num_threads()

@@ -18,6 +18,7 @@ from qrlora_search.app import sweep_schedule
 from qrlora_search.app.cli import main
 from qrlora_search.describe.space import spaces_folder
 from qrlora_search.describe.sweep import load_sweep
+from qrlora_search.values.times import parse_seconds
 
 NIGHTLY = spaces_folder() / "sweeps" / "nightly.toml"
 SCHEMAS = json.loads((Path(__file__).parents[1] / "schemas" / "manifests.json").read_text())
@@ -192,4 +193,4 @@ def test_the_command_of_a_line_is_one_that_runs():
     assert Path(words[0]).is_absolute()
     assert Path(words[0]).parent == Path(sys.executable).parent
     assert words[-1] == "--scheduled"
-    assert timedelta(seconds=sweep_schedule.grace_seconds(load_sweep(NIGHTLY).schedule)) == timedelta(hours=6)
+    assert timedelta(seconds=parse_seconds(load_sweep(NIGHTLY).schedule.grace, "grace")) == timedelta(hours=6)

@@ -25,9 +25,10 @@ def reproduce(
     if (task is None) != every:
         raise UserError("give either --task, e.g. --task mrpc, or --all for the eight tasks")
     from qrlora_search.app.reproduce import reproduce as run
-    from qrlora_search.app.reproducing import ReproduceRequest, every_task
+    from qrlora_search.app.reproducing import ReproduceRequest
+    from qrlora_search.describe.tasks import TASKS
 
-    tasks = every_task() if every else (str(task),)
+    tasks = tuple(TASKS) if every else (str(task),)
     return run(ReproduceRequest(tasks, seeds, _sizes(train_sizes), model, data, space, output, tracking_uri, dry_run))
 
 

@@ -10,10 +10,11 @@ from dataclasses import asdict
 
 from qrlora_search.app.deriving import derive
 from qrlora_search.app.loop import MOST_RETRIES
+from qrlora_search.app.phases import Interruptible
 from qrlora_search.app.scoring import Scorer, Wanted
 from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing
 from qrlora_search.describe.plan import SearchPlan
-from qrlora_search.describe.protocols import Clock, TrialOrder
+from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.record.confirmation import Point
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import HEAD_ONLY, History
@@ -24,34 +25,18 @@ from qrlora_search.values.states import Decision, FinishedTrial, Report, TrialSt
 MOST_SEED = 2**31
 
 
-class Confirming:
+class Confirming(Interruptible):
     """A `TrialDriver` for after the search. Its state is what the record adds up to, but for the round that runs."""
 
     def __init__(self, plan: SearchPlan, record: Record, history: History, scorer: Scorer) -> None:
+        super().__init__()
         self.plan, self.record, self.history, self.scorer = plan, record, history, scorer
         self.lock = threading.RLock()
-        self.ending = ""
-        self.deadline: tuple[Clock, float] | None = None
         self.begun = self.over = self.decided = False
         self.round = 0
         self.queue: list[tuple[int, int]] = []
         self.live: set[int] = set()
         self.losses: Counter[int] = Counter()
-
-    def set_deadline(self, clock: Clock, at: float) -> None:
-        """Ends confirmation at a time of this clock; what has not ended then is left to a resume."""
-        self.deadline = (clock, at)
-
-    def interrupt(self, why: str) -> None:
-        """Ends as soon as it can; running trainings stay unfinished and are taken up by a resume."""
-        self.ending = self.ending or why
-
-    @property
-    def interrupted(self) -> bool:
-        """Returns whether confirmation is to end now."""
-        if self.deadline is not None and self.deadline[0]() >= self.deadline[1]:
-            self.interrupt("time limit")
-        return bool(self.ending)
 
     @property
     def exhausted(self) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 from qrlora_search.app.front_view import FrontView, MemberView
 from qrlora_search.app.report_files import write_front
 from qrlora_search.app.scoring import Scorer, Wanted, copy_adapter
-from qrlora_search.app.views.building import build_front_view, members_of
-from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing
+from qrlora_search.app.views.building import build_front_view
+from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing, members_of
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.record.confirmation import Point
 from qrlora_search.record.events import Record

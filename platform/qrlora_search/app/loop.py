@@ -11,10 +11,11 @@ from dataclasses import asdict
 from typing import Protocol
 
 from qrlora_search.app.deciding import Judge
+from qrlora_search.app.phases import Interruptible
 from qrlora_search.describe.configuration import Configuration
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.proposals import head_only
-from qrlora_search.describe.protocols import Clock, Parameters, Sampler, TrialOrder
+from qrlora_search.describe.protocols import Parameters, Sampler, TrialOrder
 from qrlora_search.method.checkpoint import report_in
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import HEAD_ONLY, History
@@ -47,7 +48,7 @@ class TrialFiles(Protocol):
         """Takes the news that a trial goes on no more."""
 
 
-class SearchLoop:
+class SearchLoop(Interruptible):
     """A `TrialDriver`: asks the sampler, answers duplicates from the record, applies the stopping rule."""
 
     def __init__(
@@ -59,12 +60,11 @@ class SearchLoop:
         canonical: Canonical,
         files: TrialFiles,
     ) -> None:
+        super().__init__()
         self.plan, self.record, self.history, self.sampler = plan, record, history, sampler
         self.canonical, self.files = canonical, files
         self.judge = Judge(plan, history)
         self.used_up = False
-        self.ending = ""
-        self.deadline: tuple[Clock, float] | None = None
         self.lock = threading.RLock()
         self.by_identity: dict[str, int] = {}
         self.waiting: dict[int, list[int]] = {}
@@ -83,21 +83,6 @@ class SearchLoop:
                     self.by_identity[trial.configuration.identity] = number
                 if trial.state is None:
                     self.again.append(number)
-
-    def set_deadline(self, clock: Clock, at: float) -> None:
-        """Ends the search at a time of this clock: running trials end at their next report, unfinished."""
-        self.deadline = (clock, at)
-
-    def interrupt(self, why: str) -> None:
-        """Ends the search as soon as it can; running trials stay unfinished and can be taken up by a resume."""
-        self.ending = self.ending or why
-
-    @property
-    def interrupted(self) -> bool:
-        """Returns whether the search is to end now."""
-        if self.deadline is not None and self.deadline[0]() >= self.deadline[1]:
-            self.interrupt("time limit")
-        return bool(self.ending)
 
     @property
     def exhausted(self) -> bool:

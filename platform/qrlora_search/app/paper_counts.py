@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from qrlora_search.describe.configuration import Matrix
 from qrlora_search.describe.plan import EncoderShape
 from qrlora_search.describe.presets import PAPER_LAYERS, PRESETS, TAU
+from qrlora_search.describe.proposals import Spectra
 from qrlora_search.method.bases import factorise
 from qrlora_search.method.families import attention_weights, read_config
 from qrlora_search.method.fine_tuning import read_weights
@@ -26,7 +25,6 @@ from qrlora_search.values.ranks import rank_for
 ONE_MATRIX = 150
 """The published rank of one 768 x 768 matrix; which one is not said, so how many have it is counted."""
 ROWS = tuple(sorted({(one.parameters, one.matrices, one.last) for one in PRESETS if one.parameters is not None}))
-Spectra = Mapping[tuple[int, Matrix], NDArray[np.floating]]
 
 
 @dataclass(frozen=True)

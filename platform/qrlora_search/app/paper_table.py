@@ -65,9 +65,9 @@ class PaperTable(Frozen):
     warnings: list[str]
 
 
-def build_table(group: Group) -> PaperTable:
+def build_table(group: Group, console: Console) -> PaperTable:
     """Returns the table of a group whose searches are done; scores on the report split what is not scored yet."""
-    histories = {seed: score_all(planned) for seed, planned in group.planned.items()}
+    histories = {seed: score_all(planned, console) for seed, planned in group.planned.items()}
     plan = next(iter(group.planned.values())).plan
     rows = [_row(group, histories, None), *(_row(group, histories, preset) for preset in group.presets)]
     return PaperTable(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from qrlora_search.describe.protocols import TrialDriver, TrialOrder
+from qrlora_search.describe.protocols import Clock, TrialDriver, TrialOrder
 from qrlora_search.values.states import Decision, Report
 
 APART = 10**9
@@ -17,6 +17,29 @@ class Phase(TrialDriver, Protocol):
 
     def interrupt(self, why: str) -> None:
         """Ends as soon as it can."""
+
+
+class Interruptible:
+    """What drivers share that can be told to end: by a word, or by a deadline. ending: why, empty while it goes on."""
+
+    def __init__(self) -> None:
+        self.ending = ""
+        self.deadline: tuple[Clock, float] | None = None
+
+    def set_deadline(self, clock: Clock, at: float) -> None:
+        """Ends at a time of this clock: running trainings end at their next report, unfinished."""
+        self.deadline = (clock, at)
+
+    def interrupt(self, why: str) -> None:
+        """Ends as soon as it can; running trainings stay unfinished and are taken up by a resume."""
+        self.ending = self.ending or why
+
+    @property
+    def interrupted(self) -> bool:
+        """Returns whether it is to end now."""
+        if self.deadline is not None and self.deadline[0]() >= self.deadline[1]:
+            self.interrupt("time limit")
+        return bool(self.ending)
 
 
 class InTurn:

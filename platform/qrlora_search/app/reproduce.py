@@ -36,7 +36,7 @@ def reproduce(request: ReproduceRequest) -> int:
     if code:
         console.print("the same command goes on from here")
         return code
-    tables = [build_table(group) for group in groups]
+    tables = [build_table(group, console) for group in groups]
     for table in tables:
         show_table(console, table, request.seeds)
     write_tables(tables, request.folder)

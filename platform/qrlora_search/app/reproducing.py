@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.console import Console
 
 from qrlora_search.app.console import show_plan
+from qrlora_search.app.delivery import deliver_again
 from qrlora_search.app.output import held, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.request import RUNS, Checked, SearchRequest, check_request
 from qrlora_search.app.scoring import Scorer, Weights
 from qrlora_search.describe.presets import PAPER_ROWS, PRESETS, Preset, paper_space
-from qrlora_search.describe.tasks import TASKS
 from qrlora_search.method.fine_tuning import WarmUpJob
 from qrlora_search.prepare.preparation import Prepared, State, Told, prepare
 from qrlora_search.prepare.store import Store, default_root
@@ -119,7 +119,7 @@ def run_groups(groups: list[Group], console: Console) -> int:
     return 0
 
 
-def score_all(planned: Planned) -> History:
+def score_all(planned: Planned, console: Console) -> History:
     """Returns the state of a search with every Finished trial scored on the report splits; what is scored stays so."""
     plan, folder = planned.plan, planned.output
     history, _ = read_search(folder, "--output")
@@ -137,6 +137,7 @@ def score_all(planned: Planned) -> History:
         for trial, split in missing:
             history.apply(record.append("scored", scorer.score(trial, split), trial.number))
         record.close()
+        deliver_again(plan, planned.tracking, folder, console)
     return history
 
 
@@ -159,8 +160,3 @@ def trial_of(history: History, planned: Planned, preset: Preset) -> TrialHistory
             trial = one if one.duplicate_of is None else history.trials[one.duplicate_of]
             return trial if trial.state is TrialState.FINISHED else None
     return None
-
-
-def every_task() -> tuple[str, ...]:
-    """Returns the names of the eight tasks."""
-    return tuple(TASKS)

@@ -28,11 +28,7 @@ def search(request: SearchRequest) -> int:
     checked = check_request(request)
     console = make_console()
     planned = plan_search(checked)
-    state = open_output(planned, request.resume)
-    if state == "undelivered" and not request.dry_run:
-        with held(planned.output):
-            deliver_again(planned.plan, planned.tracking, planned.output, console)
-    if state in {"finished", "undelivered"}:
+    if _over(planned, console, resume=request.resume, deliver=not request.dry_run):
         view = read_front(planned.output)
         if view.stand_in:
             show_plan(console, view.plan)
@@ -82,14 +78,19 @@ def run_on_ray(planned: Planned, console: Console) -> int:
     One that has ended is left as it is, but for what MLflow or the study lack of it. Raises UserError where the folder
     is another search's, or in use.
     """
-    state = open_output(planned, resume=True)
-    if state == "undelivered":
-        with held(planned.output):
-            deliver_again(planned.plan, planned.tracking, planned.output, console)
-    if state in {"finished", "undelivered"}:
+    if _over(planned, console, resume=True, deliver=True):
         return 0
     check_places(planned)
     return _in_its_folder(planned, console, True, partial(_run_on_ray, planned, console))
+
+
+def _over(planned: Planned, console: Console, *, resume: bool, deliver: bool) -> bool:
+    """Returns whether a search has ended, and delivers what MLflow or the study lack of it if asked."""
+    state = open_output(planned, resume)
+    if state == "undelivered" and deliver:
+        with held(planned.output):
+            deliver_again(planned.plan, planned.tracking, planned.output, console)
+    return state in {"finished", "undelivered"}
 
 
 def _in_its_folder(planned: Planned, console: Console, resume: bool, run: Callable[[bool, Signals], int]) -> int:

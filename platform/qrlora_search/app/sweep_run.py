@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from qrlora_search.app.console import make_console
+from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import check_request
 from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
 from qrlora_search.app.sweep_ending import end_sweep
@@ -184,6 +185,8 @@ def _turn(place: Place, job: Job) -> int:
         code = run_turn(place.spec, job, entry, turn, place.console)
         if code in INTERRUPTED:
             return code
+        if code:
+            raise RuntimeError(read_front(Path(entry.output)).outcome)
         measure(entry)
         entry.spent_s += time.monotonic() - began
         entry.state = "done"

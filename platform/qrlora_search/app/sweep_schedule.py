@@ -15,7 +15,6 @@ from qrlora_search.app.report_files import write_atomically
 from qrlora_search.app.sweep_manifests import kubernetes_files
 from qrlora_search.describe.sweep import Schedule, SweepSpec, load_sweep
 from qrlora_search.values.errors import UserError, nearest
-from qrlora_search.values.times import parse_seconds
 
 FORMS = ("crontab", "systemd", "kubernetes", "kuberay")
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -153,8 +152,3 @@ def calendar(cron: str) -> list[str]:
 
 def _set(values: set[int], field: str) -> str:
     return "*" if field == "*" else ",".join(map(str, sorted(values)))
-
-
-def grace_seconds(schedule: Schedule) -> int:
-    """Returns how long after its time a run may still begin."""
-    return round(parse_seconds(schedule.grace, "grace"))

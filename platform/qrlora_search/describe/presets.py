@@ -92,4 +92,6 @@ def paper_space(space: SearchSpace) -> SearchSpace:
     table["bases"] = {**table["bases"], "directions": ["order"]}
     table["training"] = {**table["training"], "rungs": []}
     table["sampler"] = {**table["sampler"], "start_points": False}
+    table["confirm"] = {**table["confirm"], "share": 0.0}  # the seeds are the warm-ups, and nothing is selected
+    table["derived"] = {**table["derived"], "halvings": 0}
     return SearchSpace.model_validate(table)

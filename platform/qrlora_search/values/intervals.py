@@ -64,7 +64,8 @@ def resampled(
     return values, [np.concatenate(parts) for parts in drawn]
 
 
-def _interval(value: float, drawn_B: Floats, n: int) -> Interval:
+def interval_of(value: float, drawn_B: Floats, n: int) -> Interval:
+    """Returns a value over n examples with the spread of its resampled values."""
     low, high = np.quantile(drawn_B, [0.025, 0.975])
     return Interval(value, float(drawn_B.std(ddof=1)), float(low), float(high), n)
 
@@ -72,7 +73,7 @@ def _interval(value: float, drawn_B: Floats, n: int) -> Interval:
 def score_interval(kind: Statistic, labels_N: Floats, predictions_N: Floats, seed: int = 0) -> Interval:
     """Returns the score of one set of predictions with its interval over examples."""
     values, drawn = resampled(kind, labels_N, [predictions_N], seed)
-    return _interval(values[0], drawn[0], len(labels_N))
+    return interval_of(values[0], drawn[0], len(labels_N))
 
 
 def paired_difference(
@@ -80,7 +81,7 @@ def paired_difference(
 ) -> Interval:
     """Returns score(predictions) - score(baseline) with its interval, both scored on the same resampled examples."""
     values, drawn = resampled(kind, labels_N, [predictions_N, baseline_N], seed)
-    return _interval(values[0] - values[1], drawn[0] - drawn[1], len(labels_N))
+    return interval_of(values[0] - values[1], drawn[0] - drawn[1], len(labels_N))
 
 
 def two_sided_p(kind: Statistic, labels_N: Floats, predictions_N: Floats, baseline_N: Floats, seed: int = 0) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qrlora_search.values.intervals import RESAMPLES, Interval, Statistic, statistic
+from qrlora_search.values.intervals import RESAMPLES, Interval, Statistic, interval_of, statistic
 
 Floats = NDArray[np.float64]
 _BLOCK = 200
@@ -35,15 +35,10 @@ def _drawn(
     return values, [np.concatenate(parts) for parts in drawn]
 
 
-def _interval(value: float, drawn_B: Floats, n: int) -> Interval:
-    low, high = np.quantile(drawn_B, [0.025, 0.975])
-    return Interval(value, float(drawn_B.std(ddof=1)), float(low), float(high), n)
-
-
 def score_over_seeds(kind: Statistic, labels_N: Floats, predictions: Sequence[Floats], seed: int = 0) -> Interval:
     """Returns the mean score over seeds with its 95 % interval. predictions: one array (N,) a seed."""
     values, drawn = _drawn(kind, labels_N, [predictions], seed)
-    return _interval(values[0], drawn[0], len(labels_N))
+    return interval_of(values[0], drawn[0], len(labels_N))
 
 
 def difference_over_seeds(
@@ -56,4 +51,4 @@ def difference_over_seeds(
     if len(predictions) != len(baseline):
         raise ValueError(f"{len(predictions)} seeds on one side and {len(baseline)} on the other cannot be paired")
     values, drawn = _drawn(kind, labels_N, [predictions, baseline], seed)
-    return _interval(values[0] - values[1], drawn[0] - drawn[1], len(labels_N))
+    return interval_of(values[0] - values[1], drawn[0] - drawn[1], len(labels_N))

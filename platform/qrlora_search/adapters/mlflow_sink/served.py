@@ -31,9 +31,7 @@ class Member(PythonModel):
         self.facts = json.loads(Path(context.artifacts["facts"]).read_text(encoding="utf-8"))
         self.weights = Path(context.artifacts["adapter"]).read_bytes()
         place = str(context.model_config["base"])
-        folder = Path(
-            mlflow.artifacts.download_artifacts(place) if "://" in place or place.startswith("runs:") else place
-        )
+        folder = Path(mlflow.artifacts.download_artifacts(place))
         self.base = json.loads((folder / "base.json").read_text(encoding="utf-8"))
         self.folder, state = folder, read_weights(folder)
         if hash_state(state) != self.base["weights"]:

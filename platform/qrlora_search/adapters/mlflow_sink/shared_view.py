@@ -1,8 +1,8 @@
 """A link that opens MLflow on one search's trials, with its charts in place.
 
 MLflow's pages keep a shared view as an experiment's tag `mlflow.sharedViewState.<key>` and read it back for
-`?viewStateShareKey=<key>`. The form is that of MLflow 3.17's pages and no public interface, so a test in a browser
-holds it.
+`?viewStateShareKey=<key>`. The form is that of MLflow 3.17's pages and no public interface:
+`make evidence` opens the link in a browser.
 """
 
 import json

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from qrlora_search.app.front_view import FrontView, HypervolumeView, PointView
 from qrlora_search.app.views.billing import bill_view
-from qrlora_search.app.views.candidates import Standing, members_of
+from qrlora_search.app.views.candidates import Standing
 from qrlora_search.app.views.choosing import pick_views
 from qrlora_search.app.views.importance import importance_views
 from qrlora_search.app.views.members import MemberViews, control_views
@@ -90,6 +90,3 @@ def _counts(history: History) -> dict[str, int]:
         "refused": sum(one.refused for one in history.trials.values()),
         "derived": sum(split == "selection" for _, _, split in history.confirmation.derived),
     }
-
-
-__all__ = ["build_front_view", "members_of"]

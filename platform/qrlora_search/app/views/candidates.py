@@ -2,7 +2,6 @@
 
 from functools import cached_property
 
-from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.record.confirmation import Point, Scored
 from qrlora_search.record.history import HEAD_ONLY, History
@@ -175,8 +174,3 @@ class Standing:
 def members_of(history: History) -> list[Point]:
     """Returns the front's points, smallest first: confirmed where there was confirmation, else by the raw scores."""
     return [one.point for one in Standing(history).members]
-
-
-def plan_of(history: History) -> SearchPlan:
-    """Returns the plan; raises ValueError where the record has none yet."""
-    return Standing(history).plan

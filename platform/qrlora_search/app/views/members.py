@@ -1,7 +1,7 @@
 """The members of a front and its controls, with scores over seeds and examples and what the selection promised."""
 
 from qrlora_search.app.front_view import ControlView, DifferenceView, MemberView, ScoreView
-from qrlora_search.app.views.candidates import HEAD_CONTROL, WARM_UP, Standing
+from qrlora_search.app.views.candidates import WARM_UP, Standing
 from qrlora_search.record.confirmation import Point, Scored
 from qrlora_search.values.intervals import Interval, score_interval
 from qrlora_search.values.packing import unpack
@@ -136,6 +136,3 @@ class MemberViews:
             on_selection=self.difference("selection", point),
             adapter=f"front/{adapter_name(number, kept)}.safetensors",
         )
-
-
-__all__ = ["HEAD_CONTROL", "MemberViews", "adapter_name", "control_views", "single_view"]
