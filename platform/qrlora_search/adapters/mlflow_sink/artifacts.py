@@ -39,30 +39,8 @@ def keep_dataset(client: Any, run: str, plan: SearchPlan) -> None:
 
 
 def picks_of(output: Path) -> dict[str, str]:
-    """Returns the picks of a front as tags, `pick.<name>`: the trial, its size and score, in words.
-
-    They are read from front.json as it is: `picks` where its version has them, the best member always.
-    """
+    """Returns the picks that front.json names as tags, `pick.<name>`: which member and why, in words."""
     path = output / "front.json"
     if not path.is_file():
         return {}
-    view: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    members = view["members"]
-    tags = {}
-    if members:
-        best = max(members, key=lambda one: one["selection"]["score"])
-        tags["pick.best"] = (
-            f"trial {best['trial']}: {best['words']}, {best['parameters']} parameters, "
-            f"{best['selection']['score']:.4f} on the selection split"
-        )
-    picks = view.get("picks") or {}
-    pairs = picks.items() if isinstance(picks, dict) else ((one.get("name", "pick"), one) for one in picks)
-    return tags | {f"pick.{name}": _in_words(one) for name, one in pairs}
-
-
-def _in_words(pick: Any) -> str:
-    """Returns a pick as a text: its words, after the trial that it names."""
-    if not isinstance(pick, dict):
-        return str(pick)
-    trial = f"trial {pick['trial']}: " if pick.get("trial") is not None else ""
-    return f"{trial}{pick['words']}" if "words" in pick else json.dumps(pick)
+    return {f"pick.{one['name']}": one["words"] for one in json.loads(path.read_text(encoding="utf-8"))["picks"]}
