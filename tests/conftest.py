@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: threads that spin starve the other process
 pytest_plugins = ["skip_rule"]
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -22,6 +22,7 @@ from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.sources import find_data
 from qrlora_search.method.splits import split_rows
+from qrlora_search.record.history import HEAD_ONLY
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
 from search_runs import SPACE, Place, make_place
@@ -43,17 +44,44 @@ class Done:
         return str(self.place.folder / "data")
 
 
-@pytest.fixture(scope="module", params=[("stsb", "bert", "frozen"), ("mrpc", "roberta", "trained")], ids=lambda p: p[0])
+TRAINED_HEAD = """
+[head]
+modes = ["trained"]
+[bases]
+of = "warmed-up"
+[tau]
+rule = "threshold"
+"""
+FULL_AND_CHOSEN = """
+[methods]
+of = ["qr-lora", "full"]
+[bases]
+directions = ["gradient"]
+[full_learning_rate]
+high = 1e-2
+"""
+SPACES = {
+    "stsb": SPACE.replace("[warm_up]", "[warm_up]\nworkers = 2") + TRAINED_HEAD,
+    "mrpc": SPACE.replace("rungs = [1, 2]", "rungs = []") + FULL_AND_CHOSEN,
+}
+SEARCHES = {"stsb": ("roberta", ("--max-params", "40")), "mrpc": ("bert", ())}
+
+
+@pytest.fixture(scope="module", params=list(SPACES))
 def done(request, tmp_path_factory):
-    """Return a search over a regression with a frozen head, and one over pairs with a trained head."""
-    task, family, head = request.param
+    """Return a search over a regression with RoBERTa, a trained head, two workers and bases of warmed-up weights, and
+    one over pairs with BERT, a frozen head, directions chosen by gradient and full fine-tuning.
+    """
+    task = request.param
+    family, more = SEARCHES[task]
     place = make_place(tmp_path_factory.mktemp(task), tmp_path_factory.mktemp("cache"), task, family, rows=80)
-    (place.folder / "space.toml").write_text(SPACE + f'[head]\nmodes = ["{head}"]\n')
-    result = place.run("--budget", "3", "--output", "out")
+    (place.folder / "space.toml").write_text(SPACES[task])
+    result = place.run("--budget", "3", "--output", "out", *more)
     assert result.returncode == 0, result.stdout + result.stderr
     output = place.folder / "out"
     history, _ = read_search(output, "OUTPUT")
-    return Done(place, output, history.in_state(TrialState.FINISHED)[0].number)
+    ended = [one for one in history.in_state(TrialState.FINISHED) if not one.configuration.whole]
+    return Done(place, output, ended[0].number)
 
 
 @pytest.fixture(scope="module")
@@ -252,25 +280,33 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
     np.testing.assert_allclose(found["probability"], exact, atol=1e-5)
 
 
-def test_full_fine_tuning_and_chosen_directions_are_exported_as_they_were_trained(tmp_path, tmp_path_factory, capsys):
+@pytest.mark.parametrize("done", ["stsb"], indirect=True)
+def test_a_trained_head_is_counted_and_controlled_by_itself_and_max_params_is_kept_to(done):
+    history, plan = read_search(done.output, "OUTPUT")
+    assert plan.space.warm_up.workers == 2
+    assert history.trials[HEAD_ONLY].state is TrialState.FINISHED
+    assert all(one.configuration.parameters <= 40 for one in history.searched)
+    view = json.loads((done.output / "front.json").read_text())
+    assert [one["kind"] for one in view["controls"]] == ["warm-up", "head-only"]
+    assert view["controls"][1]["head_parameters"] == plan.encoder.head_parameters
+    assert all(member["head_parameters"] > 0 for member in view["members"])
+    assert view["controls"][0]["selection"]["metrics"].keys() == {"pearson", "spearman"}
+
+
+@pytest.mark.parametrize("done", ["mrpc"], indirect=True)
+def test_full_fine_tuning_and_chosen_directions_are_exported_as_they_were_trained(done, tmp_path, capsys):
     """Both keep more than a vector of coefficients: a whole encoder, or the places of the directions."""
-    place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "cola", "bert", rows=80)
-    more = (
-        '[methods]\nof = ["full", "qr-lora"]\n[bases]\ndirections = ["gradient"]\n[full_learning_rate]\nhigh = 1e-2\n'
-    )
-    (place.folder / "space.toml").write_text(SPACE.replace("rungs = [1, 2]", "rungs = []") + more)
-    result = place.run("--budget", "2", "--output", "out")
-    assert result.returncode == 0, result.stdout + result.stderr
-    history, plan = read_search(place.folder / "out", "OUTPUT")
-    rows = find_data(str(place.folder / "data"), find_task("cola"))
-    selection = split_rows(rows.splits, find_task("cola"), plan.seed, None).selection
+    history, plan = read_search(done.output, "OUTPUT")
+    task = find_task("mrpc")
+    selection = split_rows(find_data(done.data, task).splits, task, plan.seed, None).selection
     ended = history.in_state(TrialState.FINISHED)
     assert {one.configuration.method for one in ended} == {"full", "qr-lora"}
     for trial in ended:
         form = "merged" if trial.configuration.whole else "native"
-        wanted = [str(place.folder / "out"), "--trial", str(trial.number), "--to", str(tmp_path / form), "--as"]
+        folder = tmp_path / f"{trial.number}-{form}"
+        wanted = [str(done.output), "--trial", str(trial.number), "--to", str(folder), "--as"]
         assert main(["export", *wanted, form]) == 0
-        logits = load_export(tmp_path / form).logits([selection["sentence"].tolist()])
+        logits = load_export(folder).logits([selection[column].tolist() for column in task.texts])
         np.testing.assert_array_equal(logits.argmax(1), unpack(trial.reports[-1].packed))
         if trial.configuration.whole:
             assert main(["export", *wanted[:-2], str(tmp_path / "no"), "--as", "lora"]) == 2

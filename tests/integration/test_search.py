@@ -20,7 +20,7 @@ import pytest
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.scoring import Scorer, Weights
 from qrlora_search.record.events import Record, record_url
-from qrlora_search.record.history import HEAD_ONLY, history_of
+from qrlora_search.record.history import history_of
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
 from search_runs import Place, end_group, free_port, make_place
@@ -182,20 +182,9 @@ def test_another_search_on_the_same_output_is_refused_with_the_difference(done, 
     assert "seed: 0 there, 9 asked" in result.stderr
 
 
-def test_a_larger_budget_needs_resume_and_then_extends(done, place):
-    wanted = ("--budget", str(BUDGET + 2), "--concurrency", "2")
-    refused = place.run(*wanted)
-    assert refused.returncode == 2
-    assert "--resume" in refused.stderr
-    result = place.run(*wanted, "--resume")
-    assert result.returncode == 0, result.stdout + result.stderr
-    history, view = load(done[1])
-    assert len(history.searched) == BUDGET + 2
-    assert view.plan.budget == BUDGET + 2
-
-
-def test_an_interrupt_ends_cleanly_and_resume_goes_on(place):
-    command = place.command("--budget", "40", "--output", "cut", "--concurrency", "1")
+def test_an_interrupt_ends_cleanly_and_resume_goes_on_also_to_a_larger_budget(place):
+    budget = 20
+    command = place.command("--budget", str(budget), "--output", "cut", "--concurrency", "1")
     process = subprocess.Popen(
         command,
         cwd=place.folder,
@@ -218,13 +207,14 @@ def test_an_interrupt_ends_cleanly_and_resume_goes_on(place):
     assert view.outcome == "interrupted by SIGINT"
     finished_before = {one.number: one.score for one in history.in_state(TrialState.FINISHED)}
     assert set(study_states(place.folder / "cut").values()) <= {"COMPLETE", "PRUNED", "FAIL"}
-    budget = str(len(history.searched) + 2)
-    refused = place.run("--budget", budget, "--output", "cut", "--concurrency", "1")
+    larger = ("--budget", str(budget + 1), "--output", "cut", "--concurrency", "1")
+    refused = place.run(*larger)
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
-    result = place.run("--budget", budget, "--output", "cut", "--concurrency", "1", "--resume")
+    result = place.run(*larger, "--resume")
     assert result.returncode == 0, result.stdout + result.stderr
     history, view = load(place.folder / "cut")
+    assert len(history.searched) == view.plan.budget == budget + 1
     assert view.outcome == "complete"
     assert view.counts["unfinished"] == 0
     assert finished_before.items() <= {one.number: one.score for one in history.in_state(TrialState.FINISHED)}.items()
@@ -238,23 +228,6 @@ def ended(database) -> int:
             return connection.execute("select count(*) from qrlora_events where kind = 'ended'").fetchone()[0]
         except sqlite3.OperationalError:
             return 0
-
-
-def test_a_regression_with_roberta_a_trained_head_two_workers_and_warmed_up_bases(tmp_path, cache):
-    place = make_place(tmp_path, cache, "stsb", "roberta")
-    space = (tmp_path / "space.toml").read_text().replace("[warm_up]", "[warm_up]\nworkers = 2")
-    space += '[head]\nmodes = ["trained"]\n[bases]\nof = "warmed-up"\n[tau]\nrule = "threshold"\n'
-    (tmp_path / "space.toml").write_text(space)
-    result = place.run("--budget", "3", "--max-params", "40", "--output", "out")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "2 worker(s)" in result.stdout
-    history, view = load(tmp_path / "out")
-    assert [one.kind for one in view.controls] == ["warm-up", "head-only"]
-    assert view.controls[1].head_parameters == view.plan.encoder.head_parameters
-    assert history.trials[HEAD_ONLY].state is TrialState.FINISHED
-    assert all(one.configuration.parameters <= 40 for one in history.searched)
-    assert all(member.head_parameters > 0 for member in view.members)
-    assert view.controls[0].selection.metrics.keys() == {"pearson", "spearman"}
 
 
 @pytest.fixture

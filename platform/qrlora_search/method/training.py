@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from qrlora_search.describe.configuration import Configuration
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.method.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from qrlora_search.method.encoder import Adapters, Head
@@ -50,18 +51,22 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or ["no more is known"])[0]
 
 
+def lowest_of(bench: Workbench, configuration: Configuration) -> int:
+    """Returns the lowest layer that is run for a configuration: the last one where it adapts nothing."""
+    return bench.depth - 1 if configuration.lowest_layer is None else configuration.lowest_layer
+
+
 class TrialTrainer:
     """Trains one configuration on a workbench, `step` by `step`; the same order gives the same numbers, also where it
     goes on from a checkpoint.
     """
 
-    def __init__(self, bench: Workbench, order: TrialOrder, kept: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(self, bench: Workbench, order: TrialOrder) -> None:
         self.order, self.epoch = order, 0
         configuration = order.configuration
         earlier = read_checkpoint(order, bench.device)
-        kept = kept if earlier is None else earlier.trained
-        self.lowest = bench.depth - 1 if configuration.lowest_layer is None else configuration.lowest_layer
-        self.trained = make_trained(bench, configuration, order.seed, kept)
+        self.lowest = lowest_of(bench, configuration)
+        self.trained = make_trained(bench, configuration, order.seed, None if earlier is None else earlier.trained)
         self.bench = self.trained.bench
         self.head = bench.head
         adapter = self.trained.parameters()
@@ -176,12 +181,12 @@ def restore(bench: Workbench, order: TrialOrder | None, weights: bytes) -> Resto
     if order is None:
         return Restored(bench, {}, bench.head, bench.depth - 1)
     tensors = {name: tensor.to(bench.device) for name, tensor in load_tensors(weights).items()}
-    trainer = TrialTrainer(bench, order, tensors)
-    head = trainer.head
+    trained = make_trained(bench, order.configuration, order.seed, tensors)
+    head = bench.head
     if "head.dense.weight" in tensors:
         parts = [tensors[f"head.{name}"] for name in HEAD_PARTS]
         head = Head((parts[0], parts[1]), (parts[2], parts[3]))
-    return Restored(trainer.bench, trainer.trained.adapters(), head, trainer.lowest)
+    return Restored(trained.bench, trained.adapters(), head, lowest_of(bench, order.configuration))
 
 
 def predict_with(

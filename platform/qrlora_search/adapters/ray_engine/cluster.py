@@ -21,6 +21,7 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after the end of a search is an error, not the start of another cluster
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # else Tune restarts a preempted trial by itself, from its beginning
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the end of warm-up is noticed no sooner than at such a check

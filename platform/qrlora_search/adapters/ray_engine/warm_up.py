@@ -2,6 +2,8 @@
 
 import queue
 import tempfile
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -56,47 +58,59 @@ class RayWarmUp:
     def __call__(self, job: WarmUpJob, told: Told) -> State:
         """Returns the warmed-up weights. Raises UserError with the cause where Ray Train gives up."""
         mail = Queue(actor_options={"num_cpus": 0})
-        with tempfile.TemporaryDirectory(prefix="qrlora-train-", ignore_cleanup_errors=True) as folder:
-            trainer = TorchTrainer(
-                _work,
-                train_loop_config={"job": [ray.put(job)], "told": mail, "threads": self.threads},
-                torch_config=TorchConfig(backend="nccl" if self.use_gpu else "gloo"),
-                scaling_config=ScalingConfig(
-                    num_workers=job.settings.workers,
-                    use_gpu=self.use_gpu,
-                    resources_per_worker={"CPU": self.threads, **({"GPU": 1} if self.use_gpu else {})},
-                ),
-                run_config=RunConfig(storage_path=folder, name="warm-up"),
-            )
-            return _follow(trainer, mail, told)
+        config = {"job": [ray.put(job)], "told": mail, "threads": self.threads}
+
+        def train() -> None:
+            with tempfile.TemporaryDirectory(prefix="qrlora-train-", ignore_cleanup_errors=True) as folder:
+                TorchTrainer(
+                    _work,
+                    train_loop_config=config,
+                    torch_config=TorchConfig(backend="nccl" if self.use_gpu else "gloo"),
+                    scaling_config=ScalingConfig(
+                        num_workers=job.settings.workers,
+                        use_gpu=self.use_gpu,
+                        resources_per_worker={"CPU": self.threads, **({"GPU": 1} if self.use_gpu else {})},
+                    ),
+                    run_config=RunConfig(storage_path=folder, name="warm-up"),
+                ).fit()
+
+        return _follow(train, mail, told)
 
 
-def _follow(trainer: TorchTrainer, mail: Queue, told: Told) -> State:
-    """Runs the trainer in a thread and passes on what its first worker says."""
-    import threading
+def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
+    """Runs the trainer in a thread and passes on what its first worker says, until it has sent everything.
 
+    The thread is left to itself then: without a dashboard Ray Train's controller takes 12 s to end after its workers.
+    The mailbox stays until it ends, since the first worker looks into it before it leaves.
+    """
     failure: list[BaseException] = []
+    ended, taken = threading.Event(), threading.Event()
 
     def fit() -> None:
         try:
-            trainer.fit()
-        except (ray.exceptions.RayError, RuntimeError) as error:
+            train()
+        except Exception as error:  # noqa: BLE001 - the cause is told below, or nobody needs it
             failure.append(error)
+        ended.set()
+        taken.wait()
+        if ray.is_initialized():
+            mail.shutdown(force=True)
 
-    fitting = threading.Thread(target=fit, daemon=True)
-    fitting.start()
+    threading.Thread(target=fit, daemon=True).start()
     state: State | None = None
-    while fitting.is_alive() or not mail.empty():
-        try:
-            kind, content = mail.get(timeout=0.2)
-        except (Empty, queue.Empty):
-            continue
-        if kind == "progress":
-            told(content)
-        elif kind == "state":
-            state = {name: array.copy() for name, array in ray.get(content).items()}
-    fitting.join()
-    mail.shutdown()
+    kind, content = "", None
+    try:
+        while kind != "done" and (not ended.is_set() or not mail.empty()):
+            try:
+                kind, content = mail.get(timeout=0.2)
+            except (Empty, queue.Empty):
+                continue
+            if kind == "progress":
+                told(str(content))
+            elif kind == "state":
+                state = {name: array.copy() for name, array in ray.get(content).items()}
+    finally:
+        taken.set()
     if state is None:
         lines = str(failure[0]).strip().splitlines() if failure else []
         cause = lines[-1] if lines else "its worker ended early"
