@@ -16,7 +16,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import mlflow.tracking  # noqa: F401  # loaded before the forks
+import mlflow.tracking  # noqa: F401  # loaded before the forks, as are the metrics
+import sklearn.metrics  # noqa: F401
 import torch
 from rich.console import Console
 
