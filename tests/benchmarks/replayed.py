@@ -21,7 +21,8 @@ Tell = Callable[[int, TrialState, float | None], None]
 class Replayed:
     """A `TrialDriver`. pick: the place of the next configuration, or None. epochs: the most that may be trained.
 
-    steps: (epochs trained, hypervolume) after each Finished trial.
+    steps: (epochs trained, hypervolume) after each Finished trial. places and trained: each trial's configuration and
+    epochs.
     """
 
     table: Table
@@ -36,6 +37,7 @@ class Replayed:
     finished: list[FinishedTrial] = field(default_factory=list)
     steps: list[tuple[int, float]] = field(default_factory=list)
     places: dict[int, int] = field(default_factory=dict)
+    trained: dict[int, int] = field(default_factory=dict)
     resume: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -68,6 +70,7 @@ class Replayed:
 
     def reported(self, trial: int, report: Report) -> Decision:
         self.used += 1
+        self.trained[trial] = report.epoch
         place = self.places[trial]
         seen = self.table.seen(trial, place, report)
         if report.epoch < self.table.curves.epochs:

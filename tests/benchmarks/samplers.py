@@ -68,23 +68,34 @@ def features(one: Configuration) -> np.ndarray:
     )
 
 
+class Unused:
+    """The recorded configurations that were not taken yet."""
+
+    def __init__(self, table: Table) -> None:
+        self.features = np.array([features(one.configuration) for one in table.curves.curves])
+        self.free = np.ones(len(self.features), dtype=bool)
+
+    def take(self, propose: Callable[[], Configuration]) -> int | None:
+        """Return the place of the one nearest to a proposal, which is asked for then; None when all are taken."""
+        if not self.free.any():
+            return None
+        away = np.abs(self.features - features(propose())).sum(axis=1)
+        place = int(np.argmin(np.where(self.free, away, np.inf)))
+        self.free[place] = False
+        return place
+
+
 class Picked:
     """Chooses the recorded configuration nearest to a proposal among those that are not used."""
 
     def __init__(self, table: Table, propose: Callable[[], Configuration], told: Callable[[Tried], None]) -> None:
         self.table, self.propose, self.told = table, propose, told
-        self.features = np.array([features(one.configuration) for one in table.curves.curves])
-        self.free = np.ones(len(self.features), dtype=bool)
+        self.unused = Unused(table)
         self.number = 0
 
     def pick(self) -> int | None:
         """Return a place, or None when all are used."""
-        if not self.free.any():
-            return None
-        away = np.abs(self.features - features(self.propose())).sum(axis=1)
-        place = int(np.argmin(np.where(self.free, away, np.inf)))
-        self.free[place] = False
-        return place
+        return self.unused.take(self.propose)
 
     def tell(self, place: int, state: TrialState, score: float | None) -> None:
         """Pass on how a configuration ended."""
@@ -104,9 +115,8 @@ def with_proposer(table: Table, settings: Settings, proposer: Proposer, seed: in
     return Picked(table, propose, seen.add)
 
 
-def with_ray(table: Table, settings: Settings, seed: int) -> Picked:
-    """Return a picker by Ray's OptunaSearch, with both objectives, which tells Optuna stopped trials as complete."""
-    from ray.tune.search.optuna import OptunaSearch
+def optuna_space(settings: Settings) -> Callable[[optuna.Trial], None]:
+    """Return the space as OptunaSearch takes it: a function of a trial."""
 
     def space(trial: optuna.Trial) -> None:
         for one in settings.dimensions:
@@ -119,7 +129,14 @@ def with_ray(table: Table, settings: Settings, seed: int) -> Picked:
             else:
                 trial.suggest_float(one.name, one.low, one.high, log=one.log)
 
-    searcher = OptunaSearch(space, metric=["score", "size"], mode=["max", "min"], seed=seed)
+    return space
+
+
+def with_ray(table: Table, settings: Settings, seed: int) -> Picked:
+    """Return a picker by Ray's OptunaSearch, with both objectives, which tells Optuna stopped trials as complete."""
+    from ray.tune.search.optuna import OptunaSearch
+
+    searcher = OptunaSearch(optuna_space(settings), metric=["score", "size"], mode=["max", "min"], seed=seed)
     names: list[str] = []
 
     def propose() -> Configuration:
