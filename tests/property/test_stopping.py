@@ -113,6 +113,19 @@ def test_below_the_control_a_trial_stops_whatever_its_size(rule, pairs, ended, s
     assert decision.reason == f"{score:.3f}, clearly below the control's {control:.3f}, at epoch 1"
 
 
+@given(rules, points, st.lists(SCORES, min_size=2, max_size=2, unique=True), SIZES, SCORES)
+def test_it_is_held_against_the_control_of_its_own_epoch(rule, pairs, rises, size, score):
+    """A head that is trained on rises: what it reaches in the end is asked of nobody before."""
+    before, after = sorted(rises)
+    known = known_of(pairs, control=0.0)
+    known.head_only = {1: Seen(-1, 0, before), 2: Seen(-1, 0, after)}
+    trial = Seen(99, size, score)
+    assert known.bar(size) == Seen(-1, 0, after)
+    for epoch, there in ((1, before), (2, after)):
+        stops = "clearly below the control" in decide(replace(rule, rungs=(1, 2)), epoch, trial, known).reason
+        assert stops == (score < there)
+
+
 @given(rules, points, SIZES)
 def test_at_chance_a_trial_stops_even_where_it_is_the_smallest(rule, pairs, size):
     smallest = min(size, *(other for other, _ in pairs))

@@ -41,11 +41,11 @@ class Judge:
     def finished(self, trial: int) -> None:
         """Takes the news that a trial was trained to its end, or that the head-only control was."""
         one = self.history.trials[trial]
-        last = self._seen(one, one.reports[-1].score, one.reports[-1].packed)
-        if trial != HEAD_ONLY:
-            self.known.finish(last)
-        elif self.known.control is None or last.score > self.known.control.score:
-            self.known.control = replace(last, parameters=0)
+        if trial == HEAD_ONLY:  # its head is no part of the adapter's size
+            seen = {line.epoch: self._seen(one, line.score, line.packed) for line in one.reports}
+            self.known.head_only = {epoch: replace(each, parameters=0) for epoch, each in seen.items()}
+        else:
+            self.known.finish(self._seen(one, one.reports[-1].score, one.reports[-1].packed))
 
     def decide(self, trial: int, line: ReportLine) -> Decision:
         """Returns whether a trial stops at its newest report, and why."""

@@ -86,11 +86,13 @@ class Knowledge:
     """Everything that decisions are made from.
 
     examples: what scores were measured on; None where no results are kept, and then no difference is called noise.
-    control: the better model without adapter. chance: the score of a constant answer.
+    control: the warmed-up model without adapter. head_only: after each epoch, the one whose head alone was trained on,
+    once it is trained to its end. chance: the score of a constant answer.
     """
 
     examples: Examples | None = None
     control: Seen | None = None
+    head_only: dict[int, Seen] = field(default_factory=dict)
     chance: float = -math.inf
     rungs: dict[int, Rung] = field(default_factory=dict)
     finals: list[Pair] = field(default_factory=list)
@@ -119,15 +121,22 @@ class Knowledge:
         if end > start or not (start < len(self.front) and self.front[start].parameters == last.parameters):
             self.front[start:end] = [last]
 
+    def control_at(self, epoch: int) -> Seen | None:
+        """Returns the better of the models without adapter after so many epochs, or None while none is known."""
+        return _better(self.control, self.head_only.get(epoch))
+
+    @property
+    def last_control(self) -> Seen | None:
+        """Returns the better of the models without adapter at their end, or None while none is known."""
+        return self.control_at(max(self.head_only, default=0))
+
     def bar(self, parameters: int) -> Seen | None:
         """Returns what a trial of this size must beat to enter the front: the best Finished one that is no larger, or
         the control; None while neither is known.
         """
         place = bisect_right(self.front, parameters, key=lambda one: one.parameters)
         member = self.front[place - 1] if place else None
-        if member is None or (self.control is not None and self.control.score >= member.score):
-            return self.control
-        return member
+        return _better(self.last_control, member)
 
     def finals_around(self, parameters: int, aside: int) -> list[float]:
         """Returns the final scores of Finished trials nearest in size: up to `aside` no larger, as many larger."""
@@ -143,3 +152,10 @@ class Knowledge:
     def own_error(self, one: Seen) -> float:
         """Returns the standard error of one trial's score, 0 where its results are not kept."""
         return 0.0 if self.examples is None or one.results is None else self.examples.error(one.results)
+
+
+def _better(first: Seen | None, second: Seen | None) -> Seen | None:
+    """Returns the one with the higher score, the first of two that are equal."""
+    if first is None or (second is not None and second.score > first.score):
+        return second
+    return first

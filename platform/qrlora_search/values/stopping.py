@@ -56,7 +56,7 @@ def decide(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> Decis
     if epoch not in rule.rungs:
         return Decision(stop=False, reason=f"epoch {epoch} is no rung")
     rung = known.rungs.get(epoch) or Rung()
-    hopeless = _hopeless(rule, one, known)
+    hopeless = _hopeless(rule, epoch, one, known)
     if hopeless:
         return Decision(stop=True, reason=f"{hopeless} at epoch {epoch}")
     if _dominates_all(one, rung):
@@ -87,12 +87,13 @@ def worth_starting(rule: StoppingRule, parameters: int, known: Knowledge) -> Dec
     return Decision(stop=False, reason=what.format(">="))
 
 
-def _hopeless(rule: StoppingRule, one: Seen, known: Knowledge) -> str:
+def _hopeless(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> str:
     """Returns the ground on which a trial of any size stops, or an empty text.
 
+    The control is what models without adapter reach in as many epochs: a head that is trained on rises, too.
     Where the control itself is not told apart from chance, chance tells nothing of a trial either.
     """
-    control = known.control
+    control = known.control_at(epoch)
     if control is None:
         return "at chance level" if one.score <= known.chance + _TIE else ""
     deficit = control.score - one.score
