@@ -222,7 +222,8 @@ def main() -> None:
     if wanted.chosen == KNOWN:
         wanted.chosen = [name for name in KNOWN if not name.startswith("gp")]
     names = [BASE, *(name for name in wanted.chosen if name != BASE)]
-    finish(wanted, names, gather(wanted, names, one_seed))
+    code = [Stratified.__module__, OptunaProposer.__module__, one_seed.__module__]
+    finish(wanted, names, gather(wanted, names, one_seed, code))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,19 @@ class AtRandom:
         self.proposer = make_proposer(SETTINGS, SamplerChoice(), 0)
 
 
+class NoFiles:
+    """Keeps nothing: synthetic trials have no weights."""
+
+    def keep(self, trial: int, report: Report) -> None:
+        pass
+
+    def checkpoint(self, trial: int) -> bytes:
+        return b""
+
+    def ended(self, trial: int) -> None:
+        pass
+
+
 class Timed(SearchLoop):
     """The product's loop; what its judge does with a report is timed."""
 
@@ -151,7 +164,7 @@ def run(trials: int, workers: int, folder: Path) -> dict[str, Any]:
     ):  # fmt: skip
         history.apply(record.append(kind, data))
     sampler = AtRandom({round(trials * point / POINTS) for point in range(1, POINTS + 1)})
-    loop = Timed(plan, record, history, sampler, SETTINGS.canonical, lambda trial, content: None)
+    loop = Timed(plan, record, history, sampler, SETTINGS.canonical, NoFiles())
     loop.judge.known.chance = 0.5
     engine = SimulatedEngine(Synthetic, (), workers)
     growth: list[dict[str, float]] = []

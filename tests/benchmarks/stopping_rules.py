@@ -50,11 +50,12 @@ def table_of(name: str, seed: int) -> Table:
     return Table(make_family(name, seed)) if name in FAMILIES else recorded(name)
 
 
-def fingerprint() -> str:
-    """Return a hash of the code that results depend on."""
+def fingerprint(more: list[str]) -> str:
+    """Return a hash of the code that results depend on; more: modules by name, besides those of the rules."""
     here = Path(__file__).parent
-    files = [Path(str(one.__file__)) for one in (stopping, knowledge, paired)]
-    files += [here / "rules.py", here / "replayed.py", Path(sys.modules[make_family.__module__].__file__ or "")]
+    names = [stopping.__name__, knowledge.__name__, paired.__name__, make_family.__module__, *more]
+    files = [Path(str(sys.modules[name].__file__)) for name in names]
+    files += [here / "rules.py", here / "replayed.py"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -82,10 +83,10 @@ def lines_of(runs: dict[str, Replayed], facts: dict[str, Any]) -> list[dict[str,
 
 
 def gather(
-    wanted: argparse.Namespace, rules: list[str], make: Callable[..., list[dict[str, Any]]]
+    wanted: argparse.Namespace, rules: list[str], make: Callable[..., list[dict[str, Any]]], code: list[str]
 ) -> list[dict[str, Any]]:
-    """Return the lines of all seeds; those that are kept are not made again."""
-    mark, kept = fingerprint(), {}
+    """Return the lines of all seeds; those that are kept and came from the same code are not made again."""
+    mark, kept = fingerprint(code), {}
     if wanted.keep.is_file():
         for text in wanted.keep.read_text().splitlines():
             line = json.loads(text)
@@ -165,7 +166,7 @@ def main() -> None:
     if importlib.util.find_spec("syne_tune") is None:
         print("Syne Tune is not installed: its rules are left out", file=sys.stderr)
         rules = [rule for rule in rules if "Syne Tune" not in rule]
-    finish(wanted, rules, gather(wanted, rules, one_seed))
+    finish(wanted, rules, gather(wanted, rules, one_seed, []))
 
 
 def parse(words: str, option: str, known: list[str], name: str) -> argparse.Namespace:

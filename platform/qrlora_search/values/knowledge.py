@@ -86,14 +86,14 @@ class Knowledge:
     """Everything that decisions are made from.
 
     examples: what scores were measured on; None where no results are kept, and then no difference is called noise.
-    control: the warmed-up model without adapter. head_only: after each epoch, the one whose head alone was trained on,
-    once it is trained to its end. chance: the score of a constant answer.
+    control: the warmed-up model without adapter. chance: the score of a constant answer. head_only: after each epoch,
+    the model whose head alone was trained on, once it is trained to its end.
     """
 
     examples: Examples | None = None
     control: Seen | None = None
-    head_only: dict[int, Seen] = field(default_factory=dict)
     chance: float = -math.inf
+    head_only: dict[int, Seen] = field(default_factory=dict)
     rungs: dict[int, Rung] = field(default_factory=dict)
     finals: list[Pair] = field(default_factory=list)
     front: list[Seen] = field(default_factory=list)

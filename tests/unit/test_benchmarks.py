@@ -1,0 +1,46 @@
+"""The benchmarks of the stopping rule and the sampler, a small part of each, run as their docstrings say."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(checkout, tmp_path, module: str, *more: str):
+    """Return what a benchmark printed with --json."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", "--json", *more]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_search_of_many_workers_is_measured_at_every_point(checkout, tmp_path):
+    found = run(checkout, tmp_path, "scale", "--trials", "120", "--workers", "16")
+    assert sum(found["states"].values()) == 120
+    assert found["proposals"] == 100
+    assert [one["trials"] for one in found["growth"]] == list(range(6, 121, 6))
+    assert 0 < found["decision_p50_ms"] <= found["decision_p99_ms"] <= found["decision_max_ms"]
+
+
+@pytest.mark.parametrize(
+    ("module", "option", "chosen", "base"),
+    [
+        ("stopping_rules", "--rules", "ours;Ray ASHA on the score;oracle (a bound, no rule)", "no stopping"),
+        ("samplers", "--samplers", "stratified, start points + ours;Ray OptunaSearch + ASHA", "random + no stopping"),
+    ],
+)
+def test_rules_and_samplers_are_compared_and_kept_seeds_are_not_made_again(
+    checkout, tmp_path, module, option, chosen, base
+):
+    keep = tmp_path / "kept.jsonl"
+    more = ("--tables", "steady", "--epochs", "30", option, chosen, "--keep", str(keep))
+    run(checkout, tmp_path, module, "--seeds", "2", *more)
+    first = keep.read_text()
+    found = run(checkout, tmp_path, module, "--seeds", "3", *more)["steady"]
+    assert keep.read_text().startswith(first)
+    lines = [json.loads(line) for line in keep.read_text().splitlines()]
+    assert len(lines) == 3 * len(found)
+    assert list(found) == [base, *chosen.split(";")]
+    assert found[base]["gain"] == 0.0
+    assert all(one["seeds"] == 3 and one["hypervolume"] >= 0 and one["started"] > 0 for one in found.values())
