@@ -156,7 +156,7 @@ def test_the_parents_run_shows_its_front_and_its_picks(search, mlflow_ui):
 
 def chosen(page) -> str:
     """Return the explorer's words on the trial that is shown."""
-    return str(page.get_by_text("adapter parameters").first.inner_text())
+    return str(page.locator("p", has_text="adapter parameters").first.inner_text())
 
 
 def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):

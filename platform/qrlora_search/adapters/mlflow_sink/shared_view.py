@@ -32,6 +32,7 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "runsHiddenMode": "SHOW_ALL",
+        "runListHidden": True,  # the charts have the page's width; a button brings the list back
         "compareRunCharts": charts,
         "compareRunSections": [front, shape],
         "isAccordionReordered": True,
