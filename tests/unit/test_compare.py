@@ -11,6 +11,7 @@ from qrlora_search.app.compare_settings import MIN_TRIALS
 from qrlora_search.app.comparing import compare_searches
 from qrlora_search.app.console import make_console
 from qrlora_search.app.trial_files import EpochView, TrialsView, TrialView
+from qrlora_search.app.views import importance
 from qrlora_search.values.comparing import areas, example_weights
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.fronts import hypervolume
@@ -135,6 +136,32 @@ def test_a_setting_is_as_good_as_in_its_worst_task():
     q = lines["matrices", "q"]
     assert q.counts["sst2"] < MIN_TRIALS
     assert (q.shares["sst2"], q.worst) == (None, None)
+
+
+def test_importance_is_averaged_over_the_tasks_that_have_enough_trials(monkeypatch, capsys):
+    monkeypatch.setattr(importance, "RESAMPLES", 12)
+    random = np.random.default_rng(0)
+    kinds = ["q", "v", "qv", "o"]
+    drawn = [(int(random.integers(5, 200)), kinds[at % 4]) for at in range(40)]
+    v_matters = [(size, 0.7 + 0.1 * ("v" in kind) + 0.002 * float(random.normal()), kind) for size, kind in drawn]
+    o_matters = [(size, 0.7 + 0.1 * ("o" in kind) + 0.002 * float(random.normal()), kind) for size, kind in drawn]
+    comparison = compare_searches(
+        [searched("a", v_matters), searched("b", o_matters, task="rte"), searched("c", HIGH, task="mrpc")]
+    )
+    lines = {line.setting: line for line in comparison.importance if line.question == "score at size"}
+    assert lines["Wv"].counts == {"sst2": 40, "rte": 40, "mrpc": 4}
+    assert lines["Wv"].shares["mrpc"] is None
+    assert lines["Wv"].shares["sst2"] == max(line.shares["sst2"] for line in lines.values())
+    assert lines["Wo"].shares["rte"] == max(line.shares["rte"] for line in lines.values())
+    for line in comparison.importance:
+        assert line.mean == pytest.approx((line.shares["sst2"] + line.shares["rte"]) / 2)
+        assert line.lows["sst2"] is None or line.lows["sst2"] <= line.highs["sst2"]
+    order = [line.mean for line in comparison.importance if line.question == "front"]
+    assert order == sorted(order, reverse=True)
+    show_comparison(make_console(), comparison)
+    assert "too few (n=4)" in capsys.readouterr().out.replace("\n", " ")
+    assert "What buys accuracy per parameter" in comparison_html(comparison)
+    assert compare_searches([searched("c", HIGH)]).importance == []
 
 
 def test_every_drawing_is_made(capsys):

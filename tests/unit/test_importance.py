@@ -57,8 +57,8 @@ def test_too_few_finished_trials_say_so():
 
 def test_layer_groups_are_thirds():
     ranks = (AdaptedMatrix(0, "q", 1), AdaptedMatrix(5, "q", 1))
-    assert layer_group(Configuration(ranks, 0.01, 32, 1, "frozen", 0.0, 0.0), 6) == "lower and upper"
-    assert layer_group(Configuration(ranks[1:], 0.01, 32, 1, "frozen", 0.0, 0.0), 12) == "middle"
+    assert layer_group({one.layer for one in ranks}, 6) == "lower and upper"
+    assert layer_group({one.layer for one in ranks[1:]}, 12) == "middle"
 
 
 def test_residuals_have_nothing_of_the_size_in_them():

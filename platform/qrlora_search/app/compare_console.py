@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qrlora_search.app.compare_settings import MIN_TRIALS
-from qrlora_search.app.compare_view import Comparison, Group, PairLine, SettingLine
+from qrlora_search.app.compare_view import Comparison, Group, ImportanceLine, PairLine, SettingLine
 
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
@@ -16,6 +16,8 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
                 console.print(line, markup=False)
     if comparison.settings:
         console.print(_settings(comparison))
+    if comparison.importance:
+        console.print(_importance(comparison))
     for line in comparison.not_compared:
         console.print(f"not compared: {line}", markup=False)
     for note in comparison.notes:
@@ -76,3 +78,26 @@ def setting_cell(line: SettingLine, task: str) -> str:
     if shares[task] is None:
         return f"too few (n={n})" if n < MIN_TRIALS else f"no area (n={n})"
     return f"{shares[task]:.2f} [{lows[task]:.2f}, {highs[task]:.2f}] n={n}"
+
+
+def _importance(comparison: Comparison) -> Table:
+    tasks = list(comparison.importance[0].shares)
+    table = Table(title="what buys accuracy per parameter: share of importance", title_justify="left", pad_edge=False)
+    for name in ("for", "setting", "mean", *tasks):
+        table.add_column(name, justify="left" if name in {"for", "setting"} else "right", overflow="fold")
+    for line in comparison.importance:
+        table.add_row(*importance_cells(line))
+    return table
+
+
+def importance_cells(line: ImportanceLine) -> list[str]:
+    """Returns a line of the table of importance: question, setting, mean, and a cell for each task."""
+    cells = [line.question, line.setting, "-" if line.mean is None else f"{line.mean:.2f}"]
+    for task, share in line.shares.items():
+        if share is None:
+            cells.append(f"too few (n={line.counts[task]})")
+        elif line.lows[task] is None:
+            cells.append("not varied")
+        else:
+            cells.append(f"{share:.2f} [{line.lows[task]:.2f}, {line.highs[task]:.2f}] n={line.counts[task]}")
+    return cells

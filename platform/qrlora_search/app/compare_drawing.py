@@ -4,7 +4,7 @@ import html
 import io
 from dataclasses import dataclass
 
-from qrlora_search.app.compare_console import pair_lines, setting_cell
+from qrlora_search.app.compare_console import importance_cells, pair_lines, setting_cell
 from qrlora_search.app.compare_view import Comparison, Group, SearchLine
 from qrlora_search.app.plot_data import CONTROL_X, TICKS
 
@@ -107,7 +107,8 @@ def comparison_html(comparison: Comparison) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>QR-LoRA searches compared</title>'
         f"<style>{style}</style></head><body><h1>QR-LoRA searches compared</h1>{''.join(parts)}"
-        f"{_settings(comparison)}<h2>Not compared</h2><ul>{left_out or '<li>nothing was left out</li>'}</ul>"
+        f"{_settings(comparison)}{_importance(comparison)}"
+        f"<h2>Not compared</h2><ul>{left_out or '<li>nothing was left out</li>'}</ul>"
         f"<ul>{notes}</ul></body></html>"
     )
 
@@ -161,3 +162,15 @@ def _settings(comparison: Comparison) -> str:
         cells = [line.kind, line.value, worst, *(setting_cell(line, task) for task in tasks)]
         rows += "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
     return f"<h2>Which setting is good in every task</h2><table><tr>{heads}</tr>{rows}</table>"
+
+
+def _importance(comparison: Comparison) -> str:
+    if not comparison.importance:
+        return ""
+    tasks = list(comparison.importance[0].shares)
+    heads = "".join(f"<th>{html.escape(head)}</th>" for head in ("for", "setting", "mean", *tasks))
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in importance_cells(line)) + "</tr>"
+        for line in comparison.importance
+    )
+    return f"<h2>What buys accuracy per parameter: share of importance</h2><table><tr>{heads}</tr>{rows}</table>"

@@ -97,11 +97,28 @@ class SettingLine(Frozen):
     worst: float | None
 
 
+class ImportanceLine(Frozen):
+    """How much one setting matters over tasks: its share by task with its 95 % bootstrap interval over trials.
+
+    question: as in a front view. counts: Finished trials by task. mean: over the tasks that have enough of them, None
+    where none has; a task without the setting counts as a share of 0.
+    """
+
+    question: Literal["front", "score at size"]
+    setting: str
+    shares: dict[str, float | None]
+    lows: dict[str, float | None]
+    highs: dict[str, float | None]
+    counts: dict[str, int]
+    mean: float | None
+
+
 class Comparison(Frozen):
     """The whole comparison. not_compared: what cannot be set side by side, and why."""
 
     version: Literal[1] = 1
     groups: list[Group]
     settings: list[SettingLine]
+    importance: list[ImportanceLine]
     not_compared: list[str]
     notes: list[str]

@@ -11,6 +11,7 @@ from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.compare_console import show_comparison
 from qrlora_search.app.compare_drawing import comparison_html, comparison_png
 from qrlora_search.app.compare_fronts import Compared, compare_group
+from qrlora_search.app.compare_importance import compare_importance
 from qrlora_search.app.compare_loading import Loader
 from qrlora_search.app.compare_settings import compare_settings
 from qrlora_search.app.compare_view import Comparison
@@ -25,6 +26,8 @@ NOTES = [
     "Hypervolume: area in score x log10(1 + parameters) above the lowest control of the group, left of P; "
     "each search's own control is its point of 0 parameters.",
     "Setting: the share of the searches' area that its Finished trials alone reach, with a bootstrap over trials.",
+    "Importance: PED-ANOVA's shares over a task's Finished trials, scores as gains over each search's own control; "
+    "the mean is over tasks with at least 30 of them.",
 ]
 
 
@@ -39,6 +42,7 @@ def compare_searches(searches: list[Compared], left_out: Sequence[str] = ()) -> 
     return Comparison(
         groups=[compare_group(group) for group in found],
         settings=compare_settings(searches),
+        importance=compare_importance(searches),
         not_compared=[*left_out, *(_reason(a[0], b[0]) for a, b in combinations(found, 2))],
         notes=notes,
     )

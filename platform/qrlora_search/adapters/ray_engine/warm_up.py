@@ -89,7 +89,7 @@ def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
     def fit() -> None:
         try:
             train()
-        except Exception as error:  # noqa: BLE001 - the cause is told below, or nobody needs it
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:  # the cause is told below, if it matters
             failure.append(error)
         ended.set()
         taken.wait()

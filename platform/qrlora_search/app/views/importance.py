@@ -3,16 +3,16 @@
 Over Finished trials alone, by the scores that the search saw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qrlora_search.app.front_view import ImportanceView, SettingView
-from qrlora_search.describe.configuration import MATRICES, Configuration
+from qrlora_search.describe.configuration import MATRICES
 from qrlora_search.describe.proposals import LEARNING_RATES
-from qrlora_search.record.history import History, TrialHistory
+from qrlora_search.record.history import History
 from qrlora_search.values.objectives import losses, size_axis
 from qrlora_search.values.states import TrialState
 
@@ -21,57 +21,73 @@ LEAST = 30
 RESAMPLES = 40
 MOST = 200
 """Trials beyond which a seeded sample stands for all."""
-LOGARITHMIC = tuple(dict.fromkeys(name.replace("_", " ") for name in LEARNING_RATES.values()))
+RATES = {str(method): name.replace("_", " ") for method, name in LEARNING_RATES.items()}
+LOGARITHMIC = tuple(dict.fromkeys(RATES.values()))
 GROUPS = ("lower", "middle", "upper")
+
+
+Row = Mapping[str, str | float]
+"""The settings of a trial by name, those that it has."""
 
 
 def importance_views(history: History) -> list[ImportanceView]:
     """Returns the importance for reaching the front, then for the score at a given size, with bootstrap intervals."""
     trials = [one for one in history.in_state(TrialState.FINISHED) if one.configuration.ranks]
+    depth = history.plan.encoder.layers if history.plan is not None else 1
+    rows = []
+    for one in trials:
+        what = one.configuration
+        more: dict[str, str | float] = {"method": what.method, "batch size": float(what.batch_size), "head": what.head}
+        places = [(rank.layer, rank.matrix) for rank in what.ranks]
+        rows.append(settings_of(places, depth, one.proposal, what.method, what.learning_rate) | more)
+    return views_over(rows, [one.score or 0.0 for one in trials], [one.configuration.parameters for one in trials])
+
+
+def views_over(rows: Sequence[Row], scores: Sequence[float], sizes: Sequence[int]) -> list[ImportanceView]:
+    """Returns the two importances over Finished trials: their settings, scores (higher is better) and parameters."""
     questions: tuple[Literal["front", "score at size"], ...] = ("front", "score at size")
-    if len(trials) < LEAST or history.plan is None:
-        words = f"too few: {len(trials)} Finished trials, {LEAST} are needed"
-        return [ImportanceView(question=one, n=len(trials), settings=[], words=words) for one in questions]
-    if len(trials) > MOST:
-        chosen = np.random.default_rng(0).choice(len(trials), MOST, replace=False)
-        trials = [trials[place] for place in sorted(chosen)]
-    rows = [settings_of(one, history.plan.encoder.layers) for one in trials]
-    scores = np.array([one.score or 0.0 for one in trials])
-    sizes = np.array([one.configuration.parameters for one in trials])
-    both, residuals = losses(scores, sizes), -residual(scores, sizes)[:, None]
+    if len(rows) < LEAST:
+        words = f"too few: {len(rows)} Finished trials, {LEAST} are needed"
+        return [ImportanceView(question=one, n=len(rows), settings=[], words=words) for one in questions]
+    chosen = np.arange(len(rows))
+    if len(rows) > MOST:
+        chosen = np.sort(np.random.default_rng(0).choice(len(rows), MOST, replace=False))
+    rows, score_N, size_N = [rows[int(place)] for place in chosen], np.array(scores)[chosen], np.array(sizes)[chosen]
+    both, residuals = losses(score_N, size_N), -residual(score_N, size_N)[:, None]
     return [
         ImportanceView(
             question="front",
-            n=len(trials),
+            n=len(rows),
             settings=_settings(rows, both),
-            words=f"importance for reaching the front, PED-ANOVA over {len(trials)} Finished trials",
+            words=f"importance for reaching the front, PED-ANOVA over {len(rows)} Finished trials",
         ),
         ImportanceView(
             question="score at size",
-            n=len(trials),
+            n=len(rows),
             settings=_settings(rows, residuals),
-            words=f"importance for a high score at a given size, PED-ANOVA over {len(trials)} Finished trials",
+            words=f"importance for a high score at a given size, PED-ANOVA over {len(rows)} Finished trials",
         ),
     ]
 
 
-def settings_of(trial: TrialHistory, depth: int) -> dict[str, str | float]:
-    """Returns what is asked about of a trial: each matrix, the group of layers, tau, the learning rate, and where the
-    search varies them the method, the batch size and the head.
+def settings_of(
+    places: Sequence[tuple[int, str]], depth: int, proposal: Mapping[str, str | int | float], method: str, rate: float
+) -> dict[str, str | float]:
+    """Returns what is asked about of a trial: each matrix, the group of layers, tau or rank, the learning rate.
+
+    places: the (layer, matrix) that it adapts, in an encoder of `depth` layers.
     """
-    what, proposal = trial.configuration, trial.proposal
     row: dict[str, str | float] = {
-        f"W{kind}": "yes" if any(one.matrix == kind for one in what.ranks) else "no" for kind in MATRICES
+        f"W{kind}": "yes" if any(matrix == kind for _, matrix in places) else "no" for kind in MATRICES
     }
-    row["layer group"] = layer_group(what, depth)
+    row["layer group"] = layer_group({layer for layer, _ in places}, depth)
     row |= {name: float(proposal[name]) for name in ("tau", "rank") if name in proposal}
-    row[LEARNING_RATES[what.method].replace("_", " ")] = what.learning_rate
-    return row | {"method": what.method, "batch size": float(what.batch_size), "head": what.head}
+    return row | {RATES[method]: rate}
 
 
-def layer_group(configuration: Configuration, depth: int) -> str:
+def layer_group(layers: Set[int], depth: int) -> str:
     """Returns which thirds of the encoder are adapted, e.g. `upper` or `middle and upper`."""
-    thirds = {one.layer * len(GROUPS) // depth for one in configuration.ranks}
+    thirds = {layer * len(GROUPS) // depth for layer in layers}
     return " and ".join(name for place, name in enumerate(GROUPS) if place in thirds)
 
 
@@ -84,7 +100,7 @@ def residual(scores_N: NDArray[np.float64], sizes_N: NDArray[np.int64]) -> NDArr
     return np.asarray(scores_N - (slope * x + start))
 
 
-def _settings(rows: Sequence[dict[str, str | float]], values: NDArray[np.float64]) -> list[SettingView]:
+def _settings(rows: Sequence[Row], values: NDArray[np.float64]) -> list[SettingView]:
     from qrlora_search.adapters.optuna_search.importance import ped_anova
 
     whole = ped_anova(rows, values.tolist(), LOGARITHMIC)
