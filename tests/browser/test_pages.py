@@ -13,19 +13,17 @@ from browser.pages import DRAWN, Seen, browser_page, served, shoot, wait_for
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.reading import read_search
 from qrlora_search.record.standing import standing_of
-from search_runs import SPACE, Place, end_group, free_port, make_place
+from search_runs import LEARNT, Place, end_group, free_port, make_place
 
 pytestmark = pytest.mark.evidence
 
 BUDGET = 10
-LEARNS = "epochs = 2\nlearning_rate = 3e-3"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Place:
-    made = make_place(tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=300)
-    space = SPACE.replace("epochs = 1\nlearning_rate = 1e-3", LEARNS) + "[learning_rate]\nlow = 0.02\nhigh = 0.5\n"
-    (made.folder / "space.toml").write_text(space, encoding="utf-8")
+    made = make_place(tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=600)
+    (made.folder / "space.toml").write_text(LEARNT, encoding="utf-8")
     return made
 
 
@@ -133,9 +131,9 @@ def test_the_parents_run_shows_its_front_and_its_picks(search, mlflow_ui):
     assert not any("/" in one.dataset.source for one in parent.inputs.dataset_inputs)
     names = {one.path for one in client.list_artifacts(parent.info.run_id)}
     assert {"front.json", "front.csv", "front.html", "front.png", "trials.json", "spectra.json"} <= names
-    if view.members:
-        assert {f"pick.{one.name}": one.words for one in view.picks}.items() <= parent.data.tags.items()
-        assert len(client.list_artifacts(parent.info.run_id, "front")) >= len(view.members)
+    assert view.members
+    assert {f"pick.{one.name}": one.words for one in view.picks}.items() <= parent.data.tags.items()
+    assert len(client.list_artifacts(parent.info.run_id, "front")) >= len(view.members)
     children = client.search_runs([experiment], "tags.`qrlora.kind` = 'trial'")
     for one in children:
         tags = one.data.tags

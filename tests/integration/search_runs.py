@@ -24,6 +24,16 @@ learning_rate = 1e-3
 random_first = 3
 """
 
+LEARNT = (
+    SPACE.replace("epochs = 1\nlearning_rate = 1e-3", "epochs = 12\nlearning_rate = 3e-3")
+    + """
+[learning_rate]
+low = 0.02
+high = 0.5
+"""
+)
+"""With 600 rows of sst2 trials differ from the control, so that the front has members."""
+
 
 @dataclass(frozen=True)
 class Place:

@@ -23,7 +23,7 @@ from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import history_of
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
-from search_runs import Place, end_group, free_port, make_place
+from search_runs import LEARNT, Place, end_group, free_port, make_place
 
 BUDGET = 8
 FILES = ("front.json", "front.csv", "front.html", "front.png", "record.db", "plan.json")
@@ -36,7 +36,9 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, cache) -> Place:
-    return make_place(tmp_path_factory.mktemp("sst2"), cache, "sst2", "bert")
+    made = make_place(tmp_path_factory.mktemp("sst2"), cache, "sst2", "bert", rows=600)
+    (made.folder / "space.toml").write_text(LEARNT, encoding="utf-8")
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +85,11 @@ def test_the_output_is_whole_and_its_counts_agree_with_the_record(done):
     assert view.counts["finished"] + view.counts["stopped"] + view.counts["failed"] == BUDGET
     assert view.outcome == "complete"
     assert not view.stand_in
+    assert view.members
     assert {one.trial for one in view.members} <= {one.number for one in history.in_state(TrialState.FINISHED)}
     rows = list(csv.DictReader((output / "front.csv").read_text().splitlines()))
     assert [row["kind"] for row in rows] == ["control warm-up"] + ["member"] * len(view.members)
-    assert view.plan.counts.report == {"validation": 80}
+    assert view.plan.counts.report == {"validation": 300}
 
 
 def test_every_report_carries_the_packed_results_it_was_scored_from(done):
@@ -161,7 +164,7 @@ def test_the_adapters_of_the_front_score_again_what_the_record_holds(done, place
 
 def test_the_terminal_says_what_matters_in_plain_lines(done):
     text = done[0].stdout
-    parts = ["Plan of the search over sst2", "warm-up epoch 1 of 1", f"/{BUDGET}]", "control: warm-up"]
+    parts = ["Plan of the search over sst2", "warm-up epoch 1 of 12", f"/{BUDGET}]", "control: warm-up"]
     for part in (*parts, "hypervolume", "front.json", "next:"):
         assert part in text
     assert "\x1b[" not in text
