@@ -5,7 +5,8 @@
     python -m tests.benchmarks.keep_curves runs/curves-cola [--to tests/benchmarks/curves]
 
 The search trains random configurations to their end. It may be interrupted and goes on with --resume; what has ended
-can be kept at any time. A trial that failed is kept with the epochs before. The table says what it was made with.
+can be kept at any time. A trial that failed is kept with the epochs before; one whose worker was lost is left out,
+since that says nothing of its configuration. The table says what it was made with.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from qrlora_search.record.confirmation import ReportLine
 from qrlora_search.record.history import History
 from qrlora_search.values.states import Report, TrialState
 
+LOST = "the worker died"
 HERE = Path(__file__).parent / "curves"
 
 
@@ -35,7 +37,7 @@ def table_of(history: History, plan: SearchPlan) -> Curves:
         reports = tuple(report_of(line) for line in trial.reports)
         if trial.state is TrialState.FINISHED:
             curves.append(Curve(trial.configuration, trial.proposal, reports))
-        elif trial.state is TrialState.FAILED and reports:
+        elif trial.state is TrialState.FAILED and reports and LOST not in trial.reason:
             curves.append(Curve(trial.configuration, trial.proposal, reports, len(reports) + 1))
     scored = history.scored[None, "selection"]
     control = Report(0, scored.metrics[task.objective], scored.loss, 0.0, scored.packed)

@@ -251,7 +251,7 @@ def cluster(tmp_path):
 
 def test_an_existing_cluster_runs_the_trials_and_a_time_limit_ends_them(place, cluster):
     result = place.run(
-        "--budget", "500", "--address", cluster, "--concurrency", "2", "--output", "far", "--time-limit", "40s"
+        "--budget", "500", "--address", cluster, "--concurrency", "2", "--output", "far", "--time-limit", "60s"
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"joining the cluster at {cluster}" in result.stdout
