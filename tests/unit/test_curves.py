@@ -1,11 +1,17 @@
 """Tables of learning curves: kept and read again; synthetic families are seeded and as hard as they say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from qrlora_search.adapters.simulated.curves import ReplayedFailureError, load_curves, save_curves
 from qrlora_search.adapters.simulated.families import CONTROL, FAMILIES, make_family
 from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.values.intervals import statistic
+from qrlora_search.values.packing import unpack
+
+RECORDED = Path(__file__).parents[1] / "benchmarks" / "curves"
 
 
 @pytest.mark.parametrize("name", ["steady", "failures"])
@@ -66,3 +72,16 @@ def test_each_family_has_its_difficulty():
     chance = make_family("chance", 5)
     small = [one.reports[-1].score for one in chance.curves if one.configuration.parameters < 60]
     assert np.mean(np.abs(np.array(small) - 0.5) < 0.06) > 0.4
+
+
+@pytest.mark.parametrize("file", sorted(RECORDED.glob("*.csv")), ids=lambda file: file.stem)
+def test_a_recorded_table_is_complete_and_its_scores_are_those_of_its_results(file):
+    table = load_curves(file.parent, file.stem)
+    assert len(table.curves) >= 150
+    assert not table.facts["stand-in"]
+    assert len({one.configuration.identity for one in table.curves}) == len(table.curves)
+    for one in table.curves[::10]:
+        assert [report.epoch for report in one.reports] == [1, 2, 3, 4, 5]
+        last = one.reports[-1]
+        once = np.ones((1, len(table.labels_N)))
+        assert statistic(table.statistic, table.labels_N, unpack(last.packed), once)[0] == pytest.approx(last.score, abs=1e-5)
