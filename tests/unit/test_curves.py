@@ -84,4 +84,5 @@ def test_a_recorded_table_is_complete_and_its_scores_are_those_of_its_results(fi
         assert [report.epoch for report in one.reports] == [1, 2, 3, 4, 5]
         last = one.reports[-1]
         once = np.ones((1, len(table.labels_N)))
-        assert statistic(table.statistic, table.labels_N, unpack(last.packed), once)[0] == pytest.approx(last.score, abs=1e-5)
+        (found,) = statistic(table.statistic, table.labels_N, unpack(last.packed), once)
+        assert found == pytest.approx(last.score, abs=1e-5)
