@@ -25,9 +25,10 @@ from ray.tune.search.optuna import OptunaSearch
 from tests.benchmarks.replayed import Replayed
 from tests.benchmarks.rules import RayAsha, Table
 from tests.benchmarks.samplers import Unused, optuna_space, settings_for, with_ray
-from tests.benchmarks.stopping_rules import table_of
+from tests.benchmarks.stopping_rules import CURVES, table_of
 
 from qrlora_search.adapters.ray_engine.cluster import ray_running
+from qrlora_search.adapters.simulated.families import FAMILIES
 from qrlora_search.describe.settings import Settings
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.states import FinishedTrial
@@ -119,7 +120,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--table", default="steady")
+    known = [*(file.stem for file in sorted(CURVES.glob("*.csv"))), *FAMILIES]
+    parser.add_argument("--table", default="steady", choices=known)
     parser.add_argument("--epochs", type=int, default=100)
     wanted = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -20,6 +20,7 @@ import numpy as np
 from tests.benchmarks.stopping_rules import half_width
 
 from qrlora_search.app.reading import read_search
+from qrlora_search.describe.space import SearchSpace
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.values.fronts import hypervolume
@@ -55,7 +56,7 @@ def search(wanted: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
     name = arm.replace(" ", "-")
     space, output = folder / f"{name}.toml", folder / name
     space.write_text(ARMS[arm], encoding="utf-8")
-    budget, used = -(-wanted.epochs // 5), 0
+    budget, used = -(-wanted.epochs // SearchSpace().training.epochs), 0
     while used < wanted.epochs:
         command = [sys.executable, "-m", "platform.search", "--task", wanted.task, "--data", str(wanted.data)]
         command += ["--space", str(space), "--output", str(output), "--seed", str(seed), "--budget", str(budget)]

@@ -173,7 +173,8 @@ def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):
         assert {(one["parameters"], one["selection"]["score"]) for one in view["members"]} <= drawn
         before = chosen(page)
         marks = page.locator(".js-plotly-plot").first.locator(".scatterlayer .trace").first.locator("path.point")
-        box = marks.last.bounding_box()
+        largest = front[0]["x"].index(max(front[0]["x"]))
+        box = marks.nth(largest).bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.wait_for_timeout(300)
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -183,7 +184,8 @@ def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):
         after = chosen(page)
         text = page.inner_text("body")
     assert "platform.export" in text
-    assert before != after
+    assert before != after  # the front's member is shown at first, and it is not the largest trial
+    assert f"{max(front[0]['x']):,} adapter parameters" in after
     assert seen.outside == []
     assert seen.errors == []
 

@@ -156,7 +156,7 @@ def test_the_adapters_of_the_front_score_again_what_the_record_holds(done, place
     for trial in history.in_state(TrialState.FINISHED):
         again = scorer.score(trial, "selection")
         assert again["metrics"] == pytest.approx(trial.reports[-1].metrics, abs=1e-6)
-    names = {f"front/{path.name}" for path in (done[1] / "front").iterdir()} if view.members else set()
+    names = {f"front/{path.name}" for path in (done[1] / "front").iterdir()}
     assert names == {one.adapter for one in view.members} | {
         one.adapter.replace(".safetensors", ".json") for one in view.members
     }

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-def run(checkout, tmp_path, module: str, *more: str):
+def run(checkout, module: str, *more: str):
     """Return what a benchmark printed with --json."""
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", "--json", *more]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=120, check=False)
@@ -15,8 +15,8 @@ def run(checkout, tmp_path, module: str, *more: str):
     return json.loads(done.stdout)
 
 
-def test_a_search_of_many_workers_is_measured_at_every_point(checkout, tmp_path):
-    found = run(checkout, tmp_path, "scale", "--trials", "120", "--workers", "16")
+def test_a_search_of_many_workers_is_measured_at_every_point(checkout):
+    found = run(checkout, "scale", "--trials", "120", "--workers", "16")
     assert sum(found["states"].values()) == 120
     assert found["proposals"] == 100
     assert [one["trials"] for one in found["growth"]] == list(range(6, 121, 6))
@@ -35,9 +35,9 @@ def test_rules_and_samplers_are_compared_and_kept_seeds_are_not_made_again(
 ):
     keep = tmp_path / "kept.jsonl"
     more = ("--tables", "steady", "--epochs", "30", option, chosen, "--keep", str(keep))
-    run(checkout, tmp_path, module, "--seeds", "2", *more)
+    run(checkout, module, "--seeds", "2", *more)
     first = keep.read_text()
-    found = run(checkout, tmp_path, module, "--seeds", "3", *more)["steady"]
+    found = run(checkout, module, "--seeds", "3", *more)["steady"]
     assert keep.read_text().startswith(first)
     lines = [json.loads(line) for line in keep.read_text().splitlines()]
     assert len(lines) == 3 * len(found)

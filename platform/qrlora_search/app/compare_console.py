@@ -92,7 +92,7 @@ def _importance(comparison: Comparison) -> Table:
 
 def importance_cells(line: ImportanceLine) -> list[str]:
     """Returns a line of the table of importance: question, setting, mean, and a cell for each task."""
-    cells = [line.question, line.setting, "-" if line.mean is None else f"{line.mean:.2f}"]
+    cells = [line.question, line.setting, f"{line.mean:.2f}"]
     for task, share in line.shares.items():
         if share is None:
             cells.append(f"too few (n={line.counts[task]})")

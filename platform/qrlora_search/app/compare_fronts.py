@@ -1,5 +1,6 @@
 """Searches on the same examples: fronts, areas under one reference, and what only one of them reaches."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -38,6 +39,14 @@ class Compared:
     def finished(self) -> list[TrialView]:
         """Returns its Finished trials."""
         return [one for one in self.view.trials if one.state == "finished"]
+
+
+def by_task(searches: Iterable[Compared]) -> dict[str, list[Compared]]:
+    """Returns the searches by their task's title."""
+    groups: dict[str, list[Compared]] = {}
+    for one in searches:
+        groups.setdefault(one.view.plan.title, []).append(one)
+    return groups
 
 
 def _score(kind: Statistic, labels_N: Floats, predictions_N: Floats) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from qrlora_search.app.compare_fronts import Compared
+from qrlora_search.app.compare_fronts import Compared, by_task
 from qrlora_search.app.compare_view import ImportanceLine
 from qrlora_search.app.front_view import ImportanceView
 from qrlora_search.app.views.importance import settings_of, views_over
@@ -13,16 +13,13 @@ _MORE = {"batch size": "batch_size", "head": "head"}
 
 def compare_importance(searches: Iterable[Compared]) -> list[ImportanceLine]:
     """Returns every setting of each question, the most important in the mean first; none where no task has enough."""
-    by_task: dict[str, list[Compared]] = {}
-    for one in searches:
-        by_task.setdefault(one.view.plan.title, []).append(one)
-    found = {task: _views(group) for task, group in by_task.items()}
+    found = {task: _views(group) for task, group in by_task(searches).items()}
     lines = []
     for question, views in enumerate(zip(*found.values(), strict=True)):
         known = {task: view for task, view in zip(found, views, strict=True) if view.settings}
         names = dict.fromkeys(one.setting for view in known.values() for one in view.settings)
         some = [_line(name, known, {task: found[task][question].n for task in found}) for name in names]
-        lines += sorted(some, key=lambda line: -(line.mean or 0.0))
+        lines += sorted(some, key=lambda line: -line.mean)
     return lines
 
 
@@ -44,14 +41,14 @@ def _views(group: list[Compared]) -> list[ImportanceView]:
 
 
 def _line(name: str, known: dict[str, ImportanceView], counts: dict[str, int]) -> ImportanceLine:
-    by_task = {task: {one.setting: one for one in view.settings}.get(name) for task, view in known.items()}
-    shares = {task: one.share if one is not None else 0.0 for task, one in by_task.items()}
+    own = {task: {one.setting: one for one in view.settings}.get(name) for task, view in known.items()}
+    shares = {task: one.share if one is not None else 0.0 for task, one in own.items()}
     return ImportanceLine(
         question=next(iter(known.values())).question,
         setting=name,
         shares={task: shares.get(task) for task in counts},
-        lows={task: one.low if (one := by_task.get(task)) else None for task in counts},
-        highs={task: one.high if (one := by_task.get(task)) else None for task in counts},
+        lows={task: one.low if (one := own.get(task)) else None for task in counts},
+        highs={task: one.high if (one := own.get(task)) else None for task in counts},
         counts=counts,
         mean=sum(shares.values()) / len(shares),
     )

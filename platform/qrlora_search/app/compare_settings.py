@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from qrlora_search.app.compare_fronts import Compared
+from qrlora_search.app.compare_fronts import Compared, by_task
 from qrlora_search.app.compare_view import SettingLine
 from qrlora_search.app.trial_files import TrialView
 from qrlora_search.describe.configuration import MATRICES
@@ -49,31 +49,29 @@ _READ: dict[Kind, Callable[[TrialView, Compared], str]] = {
 
 def compare_settings(searches: Iterable[Compared]) -> list[SettingLine]:
     """Returns every setting with its shares by task: the best worst share first; too few trials last."""
-    by_task: dict[str, list[Compared]] = {}
-    for one in searches:
-        by_task.setdefault(one.view.plan.title, []).append(one)
+    groups = by_task(searches)
     lines = [
-        _line(kind, value, by_task)
+        _line(kind, value, groups)
         for kind in _READ
-        for value in sorted({_READ[kind](t, s) for group in by_task.values() for s in group for t in s.finished})
+        for value in sorted({_READ[kind](t, s) for group in groups.values() for s in group for t in s.finished})
         if value != "none"
     ]
     return sorted(lines, key=lambda line: (line.kind, line.worst is None, -(line.worst or 0.0), line.value))
 
 
-def _line(kind: Kind, value: str, by_task: dict[str, list[Compared]]) -> SettingLine:
+def _line(kind: Kind, value: str, groups: dict[str, list[Compared]]) -> SettingLine:
     counts: dict[str, int] = {}
     shares: dict[str, float | None] = {}
     lows: dict[str, float | None] = {}
     highs: dict[str, float | None] = {}
-    for task, group in by_task.items():
+    for task, group in groups.items():
         chosen = [[t for t in s.finished if _READ[kind](t, s) == value] for s in group]
         counts[task] = sum(map(len, chosen))
         enough = counts[task] >= MIN_TRIALS
         found = _share(group, chosen) if enough else (None, None, None)
         shares[task], lows[task], highs[task] = found
     known = [share for share in shares.values() if share is not None]
-    worst = min(known) if len(known) == len(by_task) else None
+    worst = min(known) if len(known) == len(groups) else None
     return SettingLine(kind=kind, value=value, shares=shares, lows=lows, highs=highs, counts=counts, worst=worst)
 
 

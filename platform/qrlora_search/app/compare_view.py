@@ -82,35 +82,36 @@ class Group(Frozen):
     pairs: list[PairLine]
 
 
-class SettingLine(Frozen):
+class SharesByTask(Frozen):
+    """A share for each task, with its 95 % bootstrap interval over trials; counts: the Finished trials behind it."""
+
+    shares: dict[str, float | None]
+    lows: dict[str, float | None]
+    highs: dict[str, float | None]
+    counts: dict[str, int]
+
+
+class SettingLine(SharesByTask):
     """One setting over tasks: the share of the best front's area that its trials alone reach, by task.
 
-    counts: Finished trials with it, by task. worst: the lowest share, None where a task has under MIN_TRIALS of them.
+    counts: with the setting. worst: the lowest share, None where a task has under MIN_TRIALS of them.
     """
 
     kind: Literal["matrices", "layers", "tau"]
     value: str
-    shares: dict[str, float | None]
-    lows: dict[str, float | None]
-    highs: dict[str, float | None]
-    counts: dict[str, int]
     worst: float | None
 
 
-class ImportanceLine(Frozen):
-    """How much one setting matters over tasks: its share by task with its 95 % bootstrap interval over trials.
+class ImportanceLine(SharesByTask):
+    """How much one setting matters over tasks: its share of the importance, by task.
 
-    question: as in a front view. counts: Finished trials by task. mean: over the tasks that have enough of them, None
-    where none has; a task without the setting counts as a share of 0.
+    question: as in a front view. mean: over the tasks with enough trials; one that does not vary the setting counts as
+    a share of 0, without an interval.
     """
 
     question: Literal["front", "score at size"]
     setting: str
-    shares: dict[str, float | None]
-    lows: dict[str, float | None]
-    highs: dict[str, float | None]
-    counts: dict[str, int]
-    mean: float | None
+    mean: float
 
 
 class Comparison(Frozen):

@@ -24,7 +24,7 @@ _SETTINGS = {
     "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after the end of a search is an error, not the start of another cluster
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # else Tune restarts a preempted trial by itself, from its beginning
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the end of warm-up is noticed no sooner than at such a check
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a warm-up gives its processors back no sooner than at such a check
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "100000000",
