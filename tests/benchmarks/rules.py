@@ -82,7 +82,7 @@ class Ours(NoStopping):
     """The product's rule."""
 
     def __init__(self, table: Table, **changes: Any) -> None:
-        self.rule = replace(StoppingRule(RUNGS), **changes)
+        self.rule = replace(StoppingRule(RUNGS, table.curves.epochs), **changes)
         self.known = Knowledge(table.examples, table.control, table.chance)
 
     def refuses(self, parameters: int) -> bool:
@@ -206,8 +206,8 @@ def make_rules() -> dict[str, Any]:
         "no stopping": NoStopping,
         "ours": Ours,
         "ours, nothing refused": lambda table: Ours(table, deviations=1e9),
-        "ours, ranks alone": lambda table: Ours(table, curves=10**9, deviations=1e9),
-        "ours, best case alone": lambda table: Ours(table, fewest=10**9, deviations=1e9),
+        "ours, ranks alone": lambda table: Ours(table, curves=10**9),
+        "ours, expectation alone": lambda table: Ours(table, fewest=10**9, around=0),
         "ours, noise ignored": lambda table: Ours(table, errors=0.0),
         "ours, with promotion": Promoting,
         "ours, noise ignored, with promotion": lambda table: Promoting(table, errors=0.0),

@@ -19,7 +19,7 @@ class Judge:
     """Keeps what is known of a search up to date and applies the rule to it; it changes nothing in the history."""
 
     def __init__(self, plan: SearchPlan, history: History) -> None:
-        self.rule = StoppingRule(rungs=plan.space.training.rungs)
+        self.rule = StoppingRule(rungs=plan.space.training.rungs, epochs=plan.space.training.epochs)
         self.task, self.history = find_task(plan.task), history
         self.known = Knowledge(chance=chance_level(self.task, history))
         if "selection" in history.labels:

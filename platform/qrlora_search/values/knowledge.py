@@ -31,11 +31,13 @@ class Seen:
 
 @dataclass
 class Rung:
-    """What is known at one epoch. pairs: distinct (size, score), rising. gains: final score minus the score here, of
+    """What is known at one epoch. pairs: distinct (size, score), rising. front: those of them that are higher than all
+    smaller ones, the highest of its size, rising. gains: final score minus the score here, of
     Finished trials, rising. scores: of all trials, rising.
     """
 
     pairs: list[Pair] = field(default_factory=list)
+    front: list[Pair] = field(default_factory=list)
     gains: list[float] = field(default_factory=list)
     seen: dict[int, Seen] = field(default_factory=dict)
     scores: list[float] = field(default_factory=list)
@@ -51,10 +53,14 @@ class Rung:
             if not self._holders[earlier.pair]:
                 del self._holders[earlier.pair]
                 self.pairs.pop(bisect_left(self.pairs, earlier.pair))
+                self.front = []
+                for pair in self.pairs:
+                    _climb(self.front, pair)
         self.seen[one.trial] = one
         if one.pair not in self._holders:
             self._holders[one.pair] = []
             insort(self.pairs, one.pair)
+            _climb(self.front, one.pair)
         insort(self._holders[one.pair], one.trial)
         insort(self.scores, one.score)
 
@@ -69,6 +75,11 @@ class Rung:
     def holder(self, pair: Pair) -> Seen:
         """Returns the trial that stands for a (size, score): the one with the lowest number."""
         return self.seen[self._holders[pair][0]]
+
+    def best(self, parameters: int) -> Pair | None:
+        """Returns the (size, score) with the highest score of this size or smaller, or None where there is none."""
+        place = bisect_right(self.front, (parameters, math.inf))
+        return self.front[place - 1] if place else None
 
     def up_to(self, parameters: int) -> Iterator[Pair]:
         """Yields the distinct (size, score) of this size or smaller, the largest first, of equal sizes the best."""
@@ -152,6 +163,18 @@ class Knowledge:
     def own_error(self, one: Seen) -> float:
         """Returns the standard error of one trial's score, 0 where its results are not kept."""
         return 0.0 if self.examples is None or one.results is None else self.examples.error(one.results)
+
+
+def _climb(front: list[Pair], pair: Pair) -> None:
+    """Puts a (size, score) into a front of rising sizes and scores, if it belongs there."""
+    start = bisect_left(front, (pair[0], -math.inf))
+    if start and front[start - 1][1] >= pair[1]:
+        return
+    end = start
+    while end < len(front) and front[end][1] <= pair[1]:
+        end += 1
+    if end > start or not (start < len(front) and front[start][0] == pair[0]):
+        front[start:end] = [pair]
 
 
 def _better(first: Seen | None, second: Seen | None) -> Seen | None:

@@ -4,21 +4,25 @@ In this order:
 
 1. A trial at chance level, or clearly below the control, stops, whatever its size.
 2. Of the rest, one that dominates all others at this rung goes on.
-3. One whose best case (its score here plus what trials have gained from here to their end) does not reach the front at
-   its size stops.
-4. One that is low among the trials of similar or smaller size, by its non-dominated rank among them, stops, unless it
-   is the best of its neighbourhood: so every range of sizes keeps someone.
+3. While few curves are known: one that is low among the trials of similar or smaller size, by its non-dominated rank
+   among them, stops.
+4. Then: one stops whose epochs are better spent on a new trial, by the hypervolume that each is expected to add to the
+   front of Finished trials (`expected`), unless none of the trials of similar or smaller size dominates it here.
+5. The best of a neighbourhood goes on all the same: so every range of sizes keeps someone.
 
-Sizes enter by order alone. Ranks are of raw scores; a deficit under one paired standard error on the shared examples
-stops nobody.
+Sizes enter by order alone. Ranks are of raw scores; noise only withholds a stop: none stops who is not behind a trial
+of similar or smaller size, here or Finished, by one paired standard error on the shared examples.
 """
 
 import math
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
+from qrlora_search.values.expected import landscape_of, new_trial, quantiles
 from qrlora_search.values.knowledge import Knowledge, Pair, Rung, Seen
 from qrlora_search.values.states import Decision
 
@@ -30,22 +34,27 @@ _TIE = 1e-9
 class StoppingRule:
     """Settings of the rule.
 
-    rungs: epochs at which trials are compared. neighbours: how many of the next smaller (or equally large) trials a
-    trial is compared with; fewer than `fewest` decide nothing. share: a trial goes on while its non-dominated rank
-    is within this share of the ranks among them. around: how many trials on either side make its neighbourhood. curves:
-    so many Finished trials before gains are believed. optimism: the quantile of the gains that makes a best case.
-    errors: a deficit under so many paired standard errors stops nobody. control_errors: so many below the control are
-    clearly below it. deviations: a trial not yet started may at best score so many standard deviations above
-    the mean of the Finished trials nearest in size.
+    rungs: epochs at which trials are compared. epochs: of a trial trained to its end. neighbours: how many of the next
+    smaller (or equally large) trials a trial is ranked among; fewer than `fewest` decide nothing. As many of the next
+    larger ones are of similar size, too. share: while few curves are known a trial goes on if its non-dominated rank is
+    within this share of the ranks among them. around: how many trials on either side make its neighbourhood. curves: so
+    many Finished trials before gains are believed. beyond: what the sizes above all trials weigh (`expected`). gains,
+    seen: so many quantiles of gains and so many trials at the first rung stand for all. errors: a trial that is not
+    behind by so many paired standard errors does not stop. control_errors: so many below the control are clearly below
+    it. deviations: a trial not yet started may at best score so many standard deviations above the mean of the Finished
+    trials nearest in size.
     """
 
     rungs: tuple[int, ...]
+    epochs: int
     neighbours: int = 12
     fewest: int = 4
     share: float = 0.35
     around: int = 2
     curves: int = 5
-    optimism: float = 0.9
+    beyond: float = 1.0
+    gains: int = 16
+    seen: int = 64
     errors: float = 1.0
     control_errors: float = 2.0
     deviations: float = 3.0
@@ -61,12 +70,16 @@ def decide(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> Decis
         return Decision(stop=True, reason=f"{hopeless} at epoch {epoch}")
     if _dominates_all(one, rung):
         return Decision(stop=False, reason=f"no known trial is smaller or scores higher at epoch {epoch}")
-    best_case = _best_case(rule, one, known, rung)
-    if best_case is not None and best_case.stop:
-        return best_case
-    low = _low_rank(rule, one, known, rung)
-    reasons = [f"{low.reason} at epoch {epoch}"] + ([best_case.reason] if best_case is not None else [])
-    return Decision(stop=low.stop, reason="; ".join(reasons))
+    peers = _peers(rule, one, rung)
+    verdict = _expected(rule, epoch, one, known, peers) or _low_rank(rule, epoch, one, peers)
+    if not verdict.stop:
+        return verdict
+    around = [*peers[: rule.around], *islice(rung.above(one.parameters), rule.around)]
+    if around and all(score < one.score for _, score in around):
+        return Decision(stop=False, reason=f"{verdict.reason}, but the best of its neighbourhood")
+    if not _is_behind(rule, one, known, rung):
+        return Decision(stop=False, reason=f"{verdict.reason}, but within the noise of the best of such trials")
+    return verdict
 
 
 def worth_starting(rule: StoppingRule, parameters: int, known: Knowledge) -> Decision:
@@ -109,42 +122,57 @@ def _dominates_all(one: Seen, rung: Rung) -> bool:
     return not rung.pairs or (one.parameters <= rung.pairs[0][0] and one.score >= rung.scores[-1])
 
 
-def _best_case(rule: StoppingRule, one: Seen, known: Knowledge, rung: Rung) -> Decision | None:
-    """Returns what domination by Finished trials says, or None where too little is known."""
-    bar = known.bar(one.parameters)
-    if bar is None or len(rung.gains) < rule.curves:
-        return None
-    best = one.score + rung.gains[min(len(rung.gains) - 1, int(rule.optimism * len(rung.gains)))]
-    what = f"best case {best:.3f} {{}} {bar.score:.3f} at {bar.parameters} parameters"
-    if best >= bar.score - _TIE:
-        return Decision(stop=False, reason=what.format(">="))
-    if bar.score - one.score < max(rule.errors * known.paired_error(one, bar), _TIE):
-        return Decision(stop=False, reason=what.format("<") + ", but its score here is within the noise of it")
-    return Decision(stop=True, reason=what.format("<"))
-
-
-def _low_rank(rule: StoppingRule, one: Seen, known: Knowledge, rung: Rung) -> Decision:
-    """Returns what the comparison with trials of similar or smaller size says."""
+def _peers(rule: StoppingRule, one: Seen, rung: Rung) -> list[Pair]:
     near = islice(rung.up_to(one.parameters), rule.neighbours + 1)
-    peers = [pair for pair in near if pair != one.pair][: rule.neighbours]
-    higher = sorted((pair for pair in peers if pair[1] >= one.score), key=lambda pair: pair[1])
-    words = f"below {len(higher)} of {len(peers)} trials of similar or smaller size"
+    return [pair for pair in near if pair != one.pair][: rule.neighbours]
+
+
+def _words(epoch: int, one: Seen, peers: list[Pair]) -> str:
+    higher = sum(score >= one.score for _, score in peers)
+    return f"below {higher} of {len(peers)} trials of similar or smaller size at epoch {epoch}"
+
+
+def _low_rank(rule: StoppingRule, epoch: int, one: Seen, peers: list[Pair]) -> Decision:
+    """Returns what the comparison with trials of similar or smaller size says."""
     if len(peers) < rule.fewest:
-        return Decision(stop=False, reason=f"only {len(peers)} trials of similar or smaller size")
-    if not _is_low(rule, one.score, peers):
-        return Decision(stop=False, reason=words)
-    around = [*peers[: rule.around], *islice(rung.above(one.parameters), rule.around)]
-    if around and all(score < one.score for _, score in around):
-        return Decision(stop=False, reason=f"{words}, but the best of its neighbourhood")
-    above = next(pair for pair in higher if not _is_low(rule, math.nextafter(pair[1], math.inf), peers))
-    if above[1] - one.score < max(rule.errors * known.paired_error(one, rung.holder(above)), _TIE):
-        return Decision(stop=False, reason=f"{words}, but within the noise of them")
-    return Decision(stop=True, reason=words)
+        return Decision(stop=False, reason=f"only {len(peers)} trials of similar or smaller size at epoch {epoch}")
+    rank, last = rank_below(one.score, peers)
+    return Decision(stop=rank > rule.share * last, reason=_words(epoch, one, peers))
 
 
-def _is_low(rule: StoppingRule, score: float, peers: list[Pair]) -> bool:
-    rank, last = rank_below(score, peers)
-    return rank > rule.share * last
+def _expected(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge, peers: list[Pair]) -> Decision | None:
+    """Returns whether the trial's epochs are better spent on a new one, or None where too little is known."""
+    first, gains = min(rule.rungs), known.rungs[epoch].gains if epoch in known.rungs else []
+    if len(gains) < rule.curves or first not in known.rungs:
+        return None
+    start = known.rungs[first]
+    place = bisect_left(start.pairs, one.pair)
+    own = epoch == first and start.pairs[place : place + 1] != [one.pair]
+    pairs = [*start.pairs[:place], one.pair, *start.pairs[place:]] if own else start.pairs
+    front = landscape_of(known, pairs, rule.beyond)
+    ends_G = one.score + quantiles(gains, rule.gains)
+    left = max(1, rule.epochs - epoch)
+    adds = float(front.added(np.asarray([front.place(one.parameters)]), ends_G[None])[0]) / left
+    new = new_trial(front, quantiles(start.gains, rule.gains), rule.seen, first, rule.epochs)
+    bar = known.bar(one.parameters)
+    words = _words(epoch, one, peers)
+    if bar is not None:
+        sign = "<" if ends_G[-1] < bar.score - _TIE else ">="
+        words += f"; best case {ends_G[-1]:.3f} {sign} {bar.score:.3f} at {bar.parameters} parameters"
+    words += f"; expected to add {adds:.2g} an epoch to the front, a new trial {new:.2g}"
+    dominated = any(score >= one.score for _, score in peers)
+    return Decision(stop=dominated and (adds <= 0.0 or adds < new - _TIE), reason=words)
+
+
+def _is_behind(rule: StoppingRule, one: Seen, known: Knowledge, rung: Rung) -> bool:
+    """Returns whether the best of the trials of similar or smaller size, here or Finished, is ahead beyond noise."""
+    larger = max(islice(rung.above(one.parameters), rule.neighbours), key=lambda pair: pair[1], default=None)
+    ahead = [rung.holder(pair) for pair in (rung.best(one.parameters), larger) if pair is not None]
+    bar = known.bar(one.parameters)
+    return any(
+        other.score - one.score > max(rule.errors * known.paired_error(one, other), _TIE)
+        for other in (ahead if bar is None else [*ahead, bar])
+    )
 
 
 def rank_below(score: float, peers: list[Pair]) -> tuple[int, int]:
