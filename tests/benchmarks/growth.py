@@ -161,7 +161,7 @@ def through_ray(trials: int) -> None:
     with ray_running(None, 2):
         from tests.tiny import tiny_materials
 
-        from qrlora_search.adapters.ray_engine.engine import RayEngine
+        from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
 
         given, _ = tiny_materials("bert", "cola")
         for concurrency in (1, 2):
@@ -169,7 +169,7 @@ def through_ray(trials: int) -> None:
             for count in (20, 120):
                 driver = Counter(count, count)
                 started = time.perf_counter()
-                RayEngine(given, States(), concurrency, 0.0, 1).run(driver)
+                RayEngine(given, States(), concurrency, TrialResources()).run(driver)
                 spans[count] = time.perf_counter() - started, driver.trained_s
             wall, trained = (b - a for a, b in zip(spans[20], spans[120], strict=True))
             print(
@@ -177,7 +177,7 @@ def through_ray(trials: int) -> None:
                 f"{wall / 100 * concurrency - trained / 100:.3f} s of its place beyond its training"
             )
         driver = Counter(trials, max(1, trials // 10))
-        RayEngine(given, States(), 2, 0.0, 1).run(driver)
+        RayEngine(given, States(), 2, TrialResources()).run(driver)
         for done, mine, workers in driver.memory:
             print(f"after {done:4} trials: driver {mine:6.0f} MB, workers {workers:6.0f} MB resident")
 

@@ -52,7 +52,7 @@ def run(wanted: argparse.Namespace, folder: Path) -> tuple[float, History, dict[
 def split(wall: float, history: History, spent: dict[str, float], cores: int) -> dict[str, float]:
     """Return core seconds by part; they add up to wall time times cores."""
     reports = [line for trial in history.trials.values() for line in trial.reports]
-    threads = max(1, cores // history.plan.concurrency) if history.plan else 1
+    threads = max(1, cores // (history.plan.concurrency or 1)) if history.plan else 1
     states, scoring = (threads * sum(getattr(line, name) for line in reports) for name in ("states_s", "scoring_s"))
     training = threads * sum(line.seconds for line in reports) - states - scoring
     trials, warm_up = cores * spent["trials"], cores * spent["warm-up"]

@@ -57,9 +57,9 @@ def replayed(materials: Materials, concurrency: int) -> Engine:
 
 
 def on_ray(materials: Materials, concurrency: int) -> Engine:
-    from qrlora_search.adapters.ray_engine.engine import RayEngine
+    from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
 
-    return RayEngine(materials, States(), concurrency, 0.0, 1)
+    return RayEngine(materials, States(), concurrency, TrialResources())
 
 
 @pytest.fixture(params=[simulated, replayed, on_ray], ids=["simulated", "replayed", "ray"])
@@ -179,12 +179,12 @@ def test_a_lost_worker_is_told_apart_from_a_failure_and_its_trial_goes_on():
 
 
 def test_a_worker_that_says_nothing_for_too_long_fails_its_trial_and_the_others_go_on():
-    from qrlora_search.adapters.ray_engine.engine import RayEngine
+    from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
 
     materials, _ = tiny_materials("bert", "cola")
     driver = Attacker([order(0), order(1)])
     driver.number = signal.SIGSTOP
-    RayEngine(materials, States(), 1, 0.0, 1, report_timeout_s=15).run(driver)
+    RayEngine(materials, States(), 1, TrialResources(), report_timeout_s=15).run(driver)
     assert driver.failures == {0: "no report for 15 s (training.report_timeout_s)"}
     assert [one.epoch for one in driver.reports[1]] == [1, 2, 3]
 

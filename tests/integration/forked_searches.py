@@ -49,7 +49,9 @@ def warm_up(job, _told):
 def run(planned: Planned, prepared: Prepared) -> int:
     """Run a search, or go on with it, and return its exit code."""
     bench = build_workbench(prepared.materials.for_workers(), torch.device("cpu"))
-    engine = SimulatedEngine(lambda order: TrialTrainer(bench, order), (TrialFailedError,), planned.plan.concurrency)
+    engine = SimulatedEngine(
+        lambda order: TrialTrainer(bench, order), (TrialFailedError,), planned.plan.concurrency or 1
+    )
     with held(planned.output), signals_caught() as signals:
         state = open_output(planned, resume=True)
         if state == "undelivered":

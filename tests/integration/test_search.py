@@ -234,40 +234,6 @@ def ended(database) -> int:
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """Yield the address of a Ray head of its own on loopback, ended by its process group."""
-    port = free_port()
-    ray = Path(sys.executable).parent / "ray"
-    command = [str(ray), "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
-    command += ["--num-cpus", "2", "--include-dashboard", "false"]
-    with (tmp_path / "ray.log").open("w") as log:
-        head = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and "Ray runtime started" not in (tmp_path / "ray.log").read_text():
-        time.sleep(0.3)
-    yield f"127.0.0.1:{port}"
-    end_group(head, signal.SIGKILL)  # it holds nothing, and takes half a minute to end by itself
-
-
-def test_an_existing_cluster_runs_the_trials_and_a_time_limit_ends_them(place, cluster):
-    result = place.run(
-        "--budget", "500", "--address", cluster, "--concurrency", "2", "--output", "far", "--time-limit", "40s"
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert f"joining the cluster at {cluster}" in result.stdout
-    history, view = load(place.folder / "far")
-    assert view.outcome == "time limit"
-    assert len(history.searched) < 500
-    assert "--resume" in result.stdout
-    more = str(len(history.searched) + 1)  # a slow machine may have started none within the limit
-    result = place.run("--budget", more, "--address", cluster, "--concurrency", "2", "--output", "far", "--resume")
-    assert result.returncode == 0, result.stdout + result.stderr
-    history, view = load(place.folder / "far")
-    assert view.outcome == "complete"
-    assert history.in_state(TrialState.FINISHED)
-
-
-@pytest.fixture
 def mlflow_server(tmp_path):
     """Yield the address of a real MLflow server on loopback, started by our own `ui` command."""
     port = free_port()

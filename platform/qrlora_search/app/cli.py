@@ -58,6 +58,10 @@ def search(
         str | None, typer.Option(help="output of an earlier search, whose front is tried first")
     ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="serve metrics for Prometheus on this port")] = None,
+    cpus_per_trial: Annotated[int | None, typer.Option(help="processors a trial; by default one on a cluster")] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", help="NAME=VALUE of the nodes to use; may be repeated")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show plan and expected cost, and stop")] = False,
 ) -> int:
     """Find the front of score against trained parameters for one task."""
@@ -65,7 +69,8 @@ def search(
 
     request = SearchRequest(
         task, budget, model, data, space, seed, output, resume, max_params, time_limit, address, concurrency,
-        gpus_per_trial, tracking_uri, train_limit, dry_run, warm_start, metrics_port,
+        gpus_per_trial, tracking_uri, train_limit, dry_run, warm_start, metrics_port, cpus_per_trial,
+        tuple(labels) if labels else None,
     )  # fmt: skip
     from qrlora_search.app.run_search import search as run
 

@@ -80,11 +80,19 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
         ("sampler", _sampler_in_words(plan)),
         ("precision", f"{plan.precision} for frozen weights and states; coefficients, head and loss float32"),
         ("constant states", states_in_words(plan)),
-        ("runs on", f"{places}: {plan.concurrency} trial(s) side by side, {plan.gpus_per_trial:g} GPU each"),
+        ("runs on", f"{places}: {resources_in_words(plan)}"),
         ("limits", ", ".join(limits) or "none"),
         ("output", plan.output),
         ("tracking", shown_address(plan.tracking_uri)),
     ]  # fmt: skip
+
+
+def resources_in_words(plan: SearchPlan) -> str:
+    """Returns how many trials run side by side, what each takes, and on which nodes."""
+    many = "as many trials as it holds" if plan.concurrency is None else f"{plan.concurrency} trial(s)"
+    cpus = f"{plan.cpus_per_trial} CPU and " if plan.cpus_per_trial is not None else ""
+    labels = ", ".join(f"{name}={value}" for name, value in plan.labels.items())
+    return f"{many} side by side, {cpus}{plan.gpus_per_trial:g} GPU each{f', on nodes with {labels}' if labels else ''}"
 
 
 def confirmation_in_words(plan: SearchPlan) -> str:

@@ -44,7 +44,7 @@ def expected_seconds(plan: SearchPlan, speed: float) -> tuple[float, float]:
     scored = both * plan.counts.selection / (plan.counts.train + plan.counts.selection)
     tokens = both - scored
     epoch = (2 * tokens + scored) * layers * SHARE_OF_LAYERS / (speed * USE_OF_PEAK)
-    trials = plan.budget * plan.space.training.epochs * SHARE_OF_EPOCHS * epoch / plan.concurrency
+    trials = plan.budget * plan.space.training.epochs * SHARE_OF_EPOCHS * epoch / (plan.concurrency or 1)
     warm_up = plan.space.warm_up.epochs * 3 * tokens * layers / (speed * USE_OF_PEAK)
     return warm_up, trials
 

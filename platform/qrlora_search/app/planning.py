@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from qrlora_search.adapters.mlflow_sink.address import local_tracking
-from qrlora_search.app.request import RUNS, Checked
+from qrlora_search.app.request import RUNS, Checked, parse_labels
 from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
 from qrlora_search.describe.proposals import check_depth
@@ -81,11 +81,14 @@ def plan_search(checked: Checked) -> Planned:
         budget=request.budget,
         max_params=request.max_params,
         time_limit_s=checked.time_limit_s,
-        concurrency=request.concurrency or default_concurrency(request.address, request.gpus_per_trial),
+        concurrency=request.concurrency
+        or default_concurrency(request.address, request.gpus_per_trial, request.cpus_per_trial),
         gpus_per_trial=default_gpus() if request.gpus_per_trial is None else request.gpus_per_trial,
         address=request.address,
         tracking_uri=shown_address(tracking),
         output="",
+        cpus_per_trial=request.cpus_per_trial,
+        labels=parse_labels(request.labels or ()),
         warm_start=front_proposals(request.warm_start, checked.space, shape.layers),
     )
     output = Path(request.output) if request.output else RUNS / f"{plan.task}-{plan.hash}"
@@ -143,15 +146,15 @@ def default_gpus() -> float:
     return 1.0 if torch.cuda.is_available() else 0.0
 
 
-def default_concurrency(address: str | None, gpus_per_trial: float | None) -> int:
-    """Returns trials side by side: one a processor, or as many as the GPUs hold. On a cluster 1,000 at the most: Ray
-    starts what has room.
-    """
+def default_concurrency(
+    address: str | None, gpus_per_trial: float | None, cpus_per_trial: int | None = None
+) -> int | None:
+    """Returns trials side by side: as many as the processors or the GPUs here hold; None for what a cluster holds."""
     if address is not None:
-        return 1000
+        return None
     share = default_gpus() if gpus_per_trial is None else gpus_per_trial
     if share > 0:
         import torch
 
         return max(1, int(torch.cuda.device_count() / share))
-    return cpus_here()
+    return max(1, cpus_here() // (cpus_per_trial or 1))

@@ -108,7 +108,7 @@ def run_groups(groups: list[Group], console: Console) -> int:
     missing = [planned for planned in plans if open_output(planned, resume=True) != "finished"]
     if not missing:
         return 0
-    with ray_running(None, max(cpus_here(), *(planned.plan.concurrency for planned in missing))):
+    with ray_running(None, max(cpus_here(), *(planned.plan.concurrency or 1 for planned in missing))):
         for number, planned in enumerate(missing, start=1):
             console.print(f"{number} of {len(missing)}: {planned.plan.task}, seed {planned.plan.seed}")
             if number == 1:

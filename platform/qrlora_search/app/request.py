@@ -1,5 +1,6 @@
 """What a user asks for on the command line, checked before anything is touched."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from qrlora_search.values.errors import UserError
 from qrlora_search.values.times import parse_seconds
 
 RUNS = Path("runs")
+_LABEL_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_VALUE = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_LABEL_VALUE = re.compile(rf"!?({_VALUE}|in\({_VALUE}(,{_VALUE})*\))")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class SearchRequest:
     dry_run: bool = False
     warm_start: str | None = None
     metrics_port: int | None = None
+    cpus_per_trial: int | None = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,35 @@ def check_request(request: SearchRequest) -> Checked:
     _at_least_one("--budget", request.budget, "the number of configurations to start")
     _at_least_one("--max-params", request.max_params, "the most adapter parameters that a trial may train")
     _at_least_one("--concurrency", request.concurrency, "the number of trials side by side")
+    _at_least_one("--cpus-per-trial", request.cpus_per_trial, "the processors of a trial")
     _at_least_one("--train-limit", request.train_limit, "the most rows of train to use")
     if not 0 <= request.seed < 2**31:
         raise UserError(f"--seed {request.seed} is out of range; use a whole number from 0 to {2**31 - 1}")
     gpus = request.gpus_per_trial
     if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
         raise UserError(f"--gpus-per-trial {gpus:g} is out of range; use 0, a fraction below 1, or a whole number")
+    if request.labels and request.address is None:
+        raise UserError(f"--label {request.labels[0]}: labels choose among a cluster's nodes; give --address, too")
+    parse_labels(request.labels or ())
     space = load_space(task.name, Path(request.space) if request.space is not None else None)
     limit = None if request.time_limit is None else parse_time(request.time_limit)
     return Checked(request, task, space, limit)
+
+
+def parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
+    """Returns node labels from words such as `zone=a`; a value may be Ray's `!a`, `in(a,b)` or `!in(a,b)`, too.
+    Raises UserError.
+    """
+    found: dict[str, str] = {}
+    for label in labels:
+        name, _, value = label.partition("=")
+        if not _LABEL_NAME.fullmatch(name) or not _LABEL_VALUE.fullmatch(value):
+            raise UserError(f"--label {label!r} is no NAME=VALUE, e.g. zone=a, zone=!a or zone=in(a,b)")
+        if found.setdefault(name, value) != value:
+            raise UserError(
+                f"--label {label!r}: {name} is {found[name]!r} already; use in({found[name]},{value}) for both"
+            )
+    return found
 
 
 def _at_least_one(option: str, value: int | None, what: str) -> None:

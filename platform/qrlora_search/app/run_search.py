@@ -57,7 +57,8 @@ def _show_cost(console: Console, planned: Planned) -> None:
     )
     console.print(
         f"trials: {plan.budget}, at most {plan.budget * plan.space.training.epochs} epochs; "
-        f"about {trials / 60:.1f} min (rough: from this machine's measured speed)"
+        f"about {trials / 60:.1f} min (rough: from this machine's measured speed"
+        f"{', one trial after the other' if plan.concurrency is None else ''})"
     )
     console.print(f"confirmation: {confirmation_in_words(plan)}")
     console.print("dry run: nothing was started or written")
@@ -68,7 +69,8 @@ def _run(planned: Planned, console: Console, resumed: bool, signals: Signals, me
 
     plan, local, cpus = planned.plan, planned.plan.address is None, cpus_here()
     console.print("starting Ray on this machine" if local else f"joining the cluster at {plan.address}")
-    with ray_running(plan.address, max(cpus, plan.space.warm_up.workers, plan.concurrency)):
+    trials = (plan.concurrency or 1) * (plan.cpus_per_trial or 1)
+    with ray_running(plan.address, max(cpus, plan.space.warm_up.workers, trials)):
         return _run_on_ray(planned, console, resumed, signals, metrics_port)
 
 
@@ -107,16 +109,20 @@ def _in_its_folder(planned: Planned, console: Console, resume: bool, run: Callab
 def _run_on_ray(
     planned: Planned, console: Console, resumed: bool, signals: Signals, metrics_port: int | None = None
 ) -> int:
-    from qrlora_search.adapters.ray_engine.cluster import check_nodes
-    from qrlora_search.adapters.ray_engine.engine import RayEngine
+    from qrlora_search.adapters.ray_engine.cluster import check_nodes, missing_nodes
+    from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
     from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
 
     plan, store, started = planned.plan, Store(default_root()), time.monotonic()
     local, workers, cpus = plan.address is None, plan.space.warm_up.workers, cpus_here()
-    threads = max(1, cpus // plan.concurrency) if local else 1
+    threads = plan.cpus_per_trial or (max(1, cpus // (plan.concurrency or 1)) if local else 1)
     if not local:
+        waits = missing_nodes(plan.labels, plan.gpus_per_trial, threads)
+        if waits:
+            _tell(console, started, waits)
         check_nodes(plan.precision, plan.gpus_per_trial)
-    runner = RayWarmUp(threads=max(1, cpus // workers) if local else 1, use_gpu=plan.gpus_per_trial > 0)
+    share = max(1, cpus // workers) if local else threads
+    runner = RayWarmUp(threads=share, use_gpu=plan.gpus_per_trial > 0, labels=plan.labels)
     prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
     signals.install()
     _tell(
@@ -127,7 +133,8 @@ def _run_on_ray(
     )
     materials, room = prepared.materials.for_workers(), plan.space.states
     silence_s = plan.space.training.report_timeout_s
-    engine = RayEngine(materials, room, plan.concurrency, plan.gpus_per_trial, threads, silence_s)
+    each = TrialResources(threads, plan.gpus_per_trial, plan.labels)
+    engine = RayEngine(materials, room, plan.concurrency, each, silence_s)
     session = Session(planned, prepared, console, resumed)
     work = Workforce(threads, workers if plan.gpus_per_trial > 0 else cpus)
     return session.run(engine, started, signals, work, metrics_port)

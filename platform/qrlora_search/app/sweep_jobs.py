@@ -52,6 +52,8 @@ def request_of(spec: SweepSpec, job: Job, turn: Turn, output: str) -> SearchRequ
         gpus_per_trial=resources.gpus_per_trial,
         tracking_uri=tracking or None,
         train_limit=spec.searches.train_limit,
+        cpus_per_trial=resources.cpus_per_trial,
+        labels=tuple(f"{name}={value}" for name, value in resources.labels.items()) or None,
     )
 
 

@@ -12,7 +12,10 @@ Precision = Literal["float32", "bfloat16"]
 
 STAND_IN = "STAND-IN data, not GLUE"
 ON_VALIDATION = "SELECTED ON THE VALIDATION SET"
-_LIMITS = ("budget", "max_params", "time_limit_s", "concurrency", "gpus_per_trial", "address", "tracking_uri", "output")
+_LIMITS = (
+    "budget", "max_params", "time_limit_s", "concurrency", "gpus_per_trial", "cpus_per_trial", "labels", "address",
+    "tracking_uri", "output",
+)  # fmt: skip
 
 
 class Frozen(BaseModel):
@@ -61,7 +64,11 @@ class DataCounts(Frozen):
 
 
 class SearchPlan(Frozen):
-    """The resolved plan of one search, printed in full and kept in the record."""
+    """The resolved plan of one search, printed in full and kept in the record.
+
+    concurrency: trials side by side; None for as many as a cluster holds at the time. cpus_per_trial: None for one on a
+    cluster, and for an equal share here. labels: of the nodes that may be used.
+    """
 
     version: Literal[1] = 1
     task: str
@@ -76,12 +83,14 @@ class SearchPlan(Frozen):
     budget: int
     max_params: int | None
     time_limit_s: float | None
-    concurrency: int
+    concurrency: int | None
     gpus_per_trial: float
     address: str | None
     tracking_uri: str
     output: str
     warm_start: tuple[dict[str, str | int | float], ...] = ()
+    cpus_per_trial: int | None = None
+    labels: dict[str, str] = {}
 
     @property
     def identity(self) -> dict[str, object]:

@@ -83,11 +83,15 @@ class Budget(Table):
 
 
 class Resources(Table):
-    """Where trials run: a Ray cluster (none: this machine), trials side by side, GPUs of a trial."""
+    """Where trials run: a Ray cluster (none: this machine), trials side by side, a trial's GPUs and CPUs, its nodes'
+    labels.
+    """
 
     address: str | None = None
     concurrency: Annotated[int | None, Field(ge=1)] = None
     gpus_per_trial: Annotated[float | None, Field(ge=0)] = None
+    cpus_per_trial: Annotated[int | None, Field(ge=1)] = None
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class Storage(Table):

@@ -3,11 +3,15 @@
 import logging
 import os
 import socket
+import tempfile
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from qrlora_search.adapters.ray_engine.bundle import write_bundle
 from qrlora_search.describe.plan import Precision
 from qrlora_search.method.machine import refusal
 from qrlora_search.values.errors import UserError
@@ -15,6 +19,10 @@ from qrlora_search.values.errors import UserError
 CONNECT_S = 3.0
 DEFAULT_PORT = 6379
 NODE_ANSWER_S = 120.0
+LEAVE_S = 30.0
+
+using_ray: list[threading.Thread] = []
+"""Threads of this process that use Ray; they are waited for before it is left."""
 
 _SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve the other trials of this machine
@@ -28,6 +36,7 @@ _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "100000000",
+    "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # else nodes get their first trial one after the other; the searcher limits
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_AIR_NEW_PERSISTENCE_MODE": "1",
@@ -68,6 +77,39 @@ def set_environment(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray does so by itself only for clusters that it finds itself
 
 
+def _plain(labels: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if not value.startswith(("!", "in("))}
+
+
+def living_nodes(labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Returns the cluster's nodes with these labels, in Ray's words; patterns (`!a`, `in(a,b)`) are left to Ray."""
+    import ray
+
+    wanted = _plain(labels).items()
+    nodes: list[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"] and wanted <= dict(node["Labels"]).items()]
+
+
+def missing_nodes(labels: Mapping[str, str], gpus: float, cpus: int) -> str:
+    """Returns in words that no node can hold a trial yet, or an empty text. One may still join: trials wait for it."""
+    import ray
+
+    if any(
+        node["Resources"].get("CPU", 0) >= cpus and node["Resources"].get("GPU", 0) >= min(gpus, 1)
+        for node in living_nodes(labels)
+    ):
+        return ""
+    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    plain = _plain(labels)
+    asked = [f"{cpus} CPU", *([f"{gpus:g} GPU"] if gpus else []), *(f"{name}={value}" for name, value in plain.items())]
+    known = {f"{name}={value}" for node in alive for name, value in node["Labels"].items() if "/" not in name}
+    there = ", ".join(sorted(known)) or "none"
+    return (
+        f"none of the cluster's {len(alive)} nodes has {', '.join(asked)} (labels there: {there}): "
+        "trials wait until one joins"
+    )
+
+
 def check_nodes(precision: Precision, gpus: float) -> None:
     """Raises UserError where a node that can hold a trial lacks the plan's precision; later nodes refuse trials.
 
@@ -101,6 +143,16 @@ def check_nodes(precision: Precision, gpus: float) -> None:
 
 
 @contextmanager
+def _code() -> Iterator[dict[str, object] | None]:
+    """Holds what carries this program to a cluster's nodes: each pulls it once. A Ray job has brought it already."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="qrlora-code-") as scratch:
+        yield {"py_modules": [str(write_bundle(Path(scratch)) / "qrlora_search")]}
+
+
+@contextmanager
 def ray_running(address: str | None, cpus: int) -> Iterator[None]:
     """Holds a connection to a cluster, or a cluster of this process on this machine with so many CPUs."""
     set_environment(address)
@@ -118,7 +170,8 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
                     log_to_driver=False,
                 )
             else:
-                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+                with _code() as runtime:
+                    ray.init(address=address, runtime_env=runtime, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
@@ -129,6 +182,9 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
     try:
         yield
     finally:
+        for thread in using_ray:  # one that finds Ray gone ends the process with exit code 1
+            thread.join(LEAVE_S)
+        using_ray.clear()
         ray.shutdown()
 
 

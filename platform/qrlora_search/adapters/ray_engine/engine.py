@@ -7,8 +7,9 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -19,11 +20,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from qrlora_search.adapters.ray_engine.cluster import living_nodes
 from qrlora_search.adapters.ray_engine.losses import how_it_ended
 from qrlora_search.adapters.ray_engine.trainable import FAILURE, REPORT, TrialActor
 from qrlora_search.describe.protocols import TrialDriver
 from qrlora_search.describe.space import States
 from qrlora_search.method.workbench import Materials
+
+LOOK_S = 5.0
 
 
 class _Unpicklable:
@@ -33,17 +37,38 @@ class _Unpicklable:
         return {}
 
 
+@dataclass(frozen=True)
+class TrialResources:
+    """What a trial takes. threads: processors. gpus: a fraction, or a whole number. labels: of its nodes."""
+
+    threads: int = 1
+    gpus: float = 0.0
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def fits(self, node: Mapping[str, Any]) -> int:
+        """Returns how many trials a node holds."""
+        amounts = node["Resources"]
+        places = int(amounts.get("CPU", 0.0) // self.threads)
+        return min(places, int(amounts.get("GPU", 0.0) / self.gpus + 1e-9)) if self.gpus else places
+
+    def bundle(self) -> tune.PlacementGroupFactory:
+        """Returns it in Ray Tune's words."""
+        amounts = {"CPU": float(self.threads), **({"GPU": self.gpus} if self.gpus else {})}
+        chosen: dict[str, Any] = {"bundle_label_selector": [self.labels]} if self.labels else {}
+        return tune.PlacementGroupFactory([amounts], **chosen)
+
+
 class DriverSearcher(_Unpicklable, Searcher):
     """Ray Tune's way of asking the driver for the next trial."""
 
-    def __init__(self, driver: TrialDriver, concurrency: int, threads: int) -> None:
+    def __init__(self, driver: TrialDriver, room: Callable[[], int], threads: int) -> None:
         super().__init__(metric=None, mode=None)
-        self.driver, self.concurrency, self.threads = driver, concurrency, threads
+        self.driver, self.room, self.threads = driver, room, threads
         self.live: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """Returns a trial's config, None while as many run as may, or FINISHED."""
-        if len(self.live) >= self.concurrency:
+        if len(self.live) >= self.room():
             return None
         order = self.driver.next_trial()
         if order is None:
@@ -156,6 +181,22 @@ class _Watch(_Unpicklable, Stopper):
         return self.driver.interrupted
 
 
+class Room:
+    """How many trials may be under way on a cluster: what its nodes hold, and one that waits, so that a place that gets
+    free or a node that joins has a trial at once, and an autoscaler sees that more is wanted.
+    """
+
+    def __init__(self, each: TrialResources) -> None:
+        self.each, self.asked, self.found = each, -math.inf, 1
+
+    def __call__(self) -> int:
+        """Returns the number, looked up every few seconds."""
+        now = time.monotonic()
+        if now - self.asked > LOOK_S:
+            self.asked, self.found = now, 1 + sum(map(self.each.fits, living_nodes(self.each.labels)))
+        return self.found
+
+
 @contextmanager
 def _scratch() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="qrlora-tune-")
@@ -168,34 +209,34 @@ def _scratch() -> Iterator[str]:
 class RayEngine:
     """An `Engine` on a running Ray cluster. Actors are reused; the materials travel once to each of them.
 
-    states: room for constant states on each node. report_timeout_s: a trial fails after so long without a report.
+    states: room for constant states on each node. concurrency: trials side by side; None for what the cluster holds, as
+    it grows and shrinks. report_timeout_s: a trial fails after so long without a report.
     """
 
     def __init__(
         self,
         materials: Materials,
         states: States,
-        concurrency: int,
-        gpus_per_trial: float,
-        threads: int,
+        concurrency: int | None,
+        each: TrialResources,
         report_timeout_s: float = math.inf,
     ) -> None:
         self.materials, self.states, self.concurrency = materials, states, concurrency
-        self.gpus, self.threads, self.report_timeout_s = gpus_per_trial, threads, report_timeout_s
+        self.each, self.report_timeout_s = each, report_timeout_s
 
     def run(self, driver: TrialDriver) -> None:
         """Runs trials until the driver is exhausted and all have ended, or it is interrupted."""
         if driver.exhausted:
             return
-        resources = {"CPU": self.threads, **({"GPU": self.gpus} if self.gpus else {})}
-        silent = _Silent(driver, self.report_timeout_s)
+        silent, fixed = _Silent(driver, self.report_timeout_s), self.concurrency
+        room: Callable[[], int] = Room(self.each) if fixed is None else lambda: fixed
         trainable = tune.with_parameters(TrialActor, materials=self.materials, states=self.states)
         with _scratch() as folder:
             tuner = tune.Tuner(
-                tune.with_resources(trainable, resources),
+                tune.with_resources(trainable, self.each.bundle()),
                 tune_config=tune.TuneConfig(
                     num_samples=-1,
-                    search_alg=DriverSearcher(driver, self.concurrency, self.threads),
+                    search_alg=DriverSearcher(driver, room, self.each.threads),
                     scheduler=DriverScheduler(driver),
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}-{trial.trial_id}",

@@ -3,7 +3,7 @@
 import queue
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -13,6 +13,7 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from ray.util.queue import Empty, Queue
 
+from qrlora_search.adapters.ray_engine.cluster import using_ray
 from qrlora_search.method.fine_tuning import Share, WarmUpJob, build_classifier, export_state, fine_tune
 from qrlora_search.prepare.preparation import State, Told
 from qrlora_search.values.errors import UserError
@@ -52,8 +53,8 @@ def _wait_until_taken(told: Queue) -> None:
 class RayWarmUp:
     """A `WarmUpRunner` on a running Ray cluster."""
 
-    def __init__(self, threads: int, use_gpu: bool) -> None:
-        self.threads, self.use_gpu = threads, use_gpu
+    def __init__(self, threads: int, use_gpu: bool, labels: Mapping[str, str] | None = None) -> None:
+        self.threads, self.use_gpu, self.labels = threads, use_gpu, dict(labels or {})
 
     def __call__(self, job: WarmUpJob, told: Told) -> State:
         """Returns the warmed-up weights. Raises UserError with the cause where Ray Train gives up."""
@@ -69,6 +70,7 @@ class RayWarmUp:
                     scaling_config=ScalingConfig(
                         num_workers=job.settings.workers,
                         use_gpu=self.use_gpu,
+                        label_selector=self.labels or None,  # type: ignore[call-arg]  # Train V2's own has it
                         resources_per_worker={"CPU": self.threads, **({"GPU": 1} if self.use_gpu else {})},
                     ),
                     run_config=RunConfig(storage_path=folder, name="warm-up"),
@@ -80,7 +82,8 @@ class RayWarmUp:
 def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
     """Runs the trainer in a thread and passes on what its first worker says, until it has sent everything.
 
-    The thread is left to itself then: without a dashboard Ray Train's controller takes 12 s to end after its workers.
+    The thread is left to itself then, until Ray is left: without a dashboard Ray Train's controller takes 12 s to end
+    after its workers.
     The mailbox stays until it ends, since the first worker looks into it before it leaves.
     """
     failure: list[BaseException] = []
@@ -96,7 +99,9 @@ def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
         if ray.is_initialized():
             mail.shutdown(force=True)
 
-    threading.Thread(target=fit, daemon=True).start()
+    thread = threading.Thread(target=fit, daemon=True)
+    using_ray.append(thread)
+    thread.start()
     state: State | None = None
     kind, content = "", None
     try:

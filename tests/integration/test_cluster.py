@@ -1,0 +1,139 @@
+"""Searches on a real Ray cluster: three nodes on loopback, a token, one node killed and another that joins."""
+
+import subprocess
+import sys
+
+import pytest
+
+import promise
+from kills import Started
+from loopback import Loopback, loopback
+from qrlora_search.app.reading import read_search
+from qrlora_search.values.states import TrialState
+from search_runs import SPACE, Place, make_place
+
+JOIN = """
+import sys
+import ray
+from qrlora_search.adapters.ray_engine.cluster import missing_nodes, ray_running
+from qrlora_search.values.errors import UserError
+
+def where():
+    import qrlora_search
+    return qrlora_search.__file__
+
+try:
+    with ray_running(sys.argv[1], 1):
+        print(missing_nodes({"zone": "c", "rack": "!x"}, 0, 1), missing_nodes({"zone": "b"}, 0, 1), sep="\\n")
+        for node in ray.nodes():
+            on = {"ray.io/node-id": node["NodeID"]}
+            print(ray.get(ray.remote(where).options(num_cpus=1, label_selector=on).remote()))
+except UserError as error:
+    print("error:", error, file=sys.stderr)
+    raise SystemExit(2)
+"""
+
+
+def joined(cluster: Loopback, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Return what a driver of our own says that joins the cluster and looks around."""
+    return subprocess.run(
+        [sys.executable, "-c", JOIN, cluster.address], env={**cluster.environment, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    made = make_place(tmp_path_factory.mktemp("far"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=1000)
+    longer = SPACE.replace("epochs = 3", "epochs = 12").replace("rungs = [1, 2]", "rungs = [6]")
+    (made.folder / "space.toml").write_text(longer)  # a node needs several seconds to begin its first trial
+    return made
+
+
+@pytest.fixture(scope="module")
+def cluster(place, tmp_path_factory):
+    with loopback(tmp_path_factory.mktemp("cluster"), place.environment()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def far(place, cluster) -> Place:
+    """Return the place, with what its searches need to join the cluster."""
+
+    class Far(Place):
+        def environment(self) -> dict[str, str]:
+            return cluster.environment
+
+    return Far(place.folder, place.cache, place.task)
+
+
+def test_labels_are_read_and_the_program_itself_reaches_every_node(cluster):
+    done = joined(cluster)
+    assert done.returncode == 0, done.stderr
+    no_node, some_node, *files = done.stdout.splitlines()
+    said = "none of the cluster's 3 nodes has 1 CPU, zone=c (labels there: zone=a, zone=b): trials wait until one joins"
+    assert (no_node, some_node) == (said, "")
+    assert len(files) == 3
+    assert all("/py_modules_files/" in file for file in files), files
+
+
+def test_a_search_outlives_a_node_and_uses_one_that_joins(far, cluster):
+    budget, log = 14, far.folder / "out.log"
+    given = ("--budget", str(budget), "--address", cluster.address, "--label", "zone=in(a,b)", "--output", "out")
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            far.command(*given), cwd=far.folder, env=far.environment(), stdout=file, stderr=file,
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    run = Started(process, far.folder / "out", log)
+    assert run.until(lambda rows: _count(rows, "ended") > 0 and cluster.trains(2)), run.text()
+    seen = _count(promise.events(run.output), "report")
+    assert run.until(lambda rows: _count(rows, "report") > seen + 4 and _live(rows) >= 4), run.text()
+    cluster.kill(2)  # each of the three nodes trains one, and one waits
+    cluster.start(f"--address={cluster.address}", labels="zone=b")
+    assert run.until(lambda rows: cluster.trains(3)), run.text()
+    assert process.wait(240) == 0, run.text()
+    assert f"joining the cluster at {cluster.address}" in run.text()
+    assert "as many trials as it holds side by side, 0 GPU each, on nodes with zone=in(a,b)" in run.text()
+    history, _ = read_search(run.output, "OUTPUT")
+    assert history.outcome == "complete"
+    assert not history.in_state(TrialState.FAILED)
+    assert history.in_state(TrialState.FINISHED)
+    assert _count(promise.events(run.output), "retried")
+    assert promise.broken(run.output, far.folder / "runs" / "mlflow.db", budget) == []
+    assert cluster.alive() == 3
+
+
+@pytest.mark.evidence
+def test_a_time_limit_ends_a_search_on_a_cluster_and_it_is_resumed(far, cluster):
+    given = ("--address", cluster.address, "--output", "limited")
+    result = far.run("--budget", "500", *given, "--time-limit", "20s")
+    assert result.returncode == 0, result.stdout + result.stderr
+    history, _ = read_search(far.folder / "limited", "OUTPUT")
+    assert history.outcome == "time limit"
+    assert "--resume" in result.stdout
+    result = far.run("--budget", str(len(history.searched) + 1), *given, "--resume")
+    assert result.returncode == 0, result.stdout + result.stderr
+    history, _ = read_search(far.folder / "limited", "OUTPUT")
+    assert history.outcome == "complete"
+
+
+def _count(rows: list[promise.Row], kind: str) -> int:
+    return sum(row.kind == kind for row in rows)
+
+
+def _live(rows: list[promise.Row]) -> int:
+    last = {
+        row.trial: row.kind for row in rows if row.trial is not None and row.kind in {"started", "retried", "ended"}
+    }
+    return sum(kind != "ended" for kind in last.values())
+
+
+@pytest.mark.evidence  # Ray itself tries for 20 s
+def test_a_wrong_token_is_refused(cluster, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    done = joined(cluster, RAY_AUTH_TOKEN_PATH=str(token))
+    assert done.returncode == 2, done.stdout
+    assert f"error: --address '{cluster.address}'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,66 @@
+"""How many trials a cluster's nodes hold, and which nodes may hold them."""
+
+import pytest
+import ray
+
+from qrlora_search.adapters.ray_engine import cluster, engine
+from qrlora_search.adapters.ray_engine.engine import Room, TrialResources
+
+NODES = [
+    {"Alive": True, "Resources": {"CPU": 8.0}, "Labels": {"zone": "a"}},
+    {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0}, "Labels": {"zone": "b", "ray.io/node-id": "f"}},
+    {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}, "Labels": {"zone": "b"}},
+    {"Alive": True, "Resources": {}, "Labels": {}},
+]
+
+
+@pytest.fixture(autouse=True)
+def nodes(monkeypatch):
+    """Let the cluster have these nodes."""
+    monkeypatch.setattr(ray, "nodes", lambda: NODES)
+
+
+@pytest.mark.parametrize(
+    ("each", "held"),
+    [
+        (TrialResources(), 12),
+        (TrialResources(threads=3), 3),
+        (TrialResources(gpus=1.0), 2),
+        (TrialResources(gpus=0.1), 4),  # the node with GPUs has four processors
+        (TrialResources(threads=2, gpus=0.5), 2),
+        (TrialResources(gpus=2.0), 1),
+        (TrialResources(gpus=4.0), 0),
+        (TrialResources(labels={"zone": "a"}), 8),
+        (TrialResources(labels={"zone": "a", "rack": "1"}), 0),
+        (TrialResources(labels={"zone": "!a"}), 12),  # patterns are left to Ray
+    ],
+)
+def test_one_trial_more_is_under_way_than_living_nodes_hold(each, held):
+    assert Room(each)() == held + 1
+
+
+def test_nodes_that_join_are_seen_after_a_few_seconds(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(engine.time, "monotonic", lambda: now[0])
+    room = Room(TrialResources())
+    assert room() == 13
+    monkeypatch.setattr(ray, "nodes", lambda: [*NODES, NODES[0]])
+    assert room() == 13
+    now[0] += engine.LOOK_S + 1
+    assert room() == 21
+
+
+def test_what_no_node_can_hold_is_said():
+    assert cluster.missing_nodes({"zone": "a"}, 0.0, 8) == ""
+    assert cluster.missing_nodes({}, 0.5, 1) == ""
+    said = cluster.missing_nodes({"zone": "a"}, 1.0, 1)
+    assert said.startswith(
+        "none of the cluster's 3 nodes has 1 CPU, 1 GPU, zone=a (labels there: zone=a, zone=b): trials"
+    )
+
+
+def test_labels_reach_rays_placement():
+    bundle = TrialResources(threads=2, gpus=0.5, labels={"zone": "a"}).bundle()
+    assert bundle.required_resources == {"CPU": 2.0, "GPU": 0.5}
+    assert bundle == TrialResources(threads=2, gpus=0.5, labels={"zone": "a"}).bundle()
+    assert bundle != TrialResources(threads=2, gpus=0.5).bundle()
