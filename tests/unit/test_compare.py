@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from qrlora_search.app.compare_console import pair_lines, show_comparison
+from qrlora_search.app.compare_console import basis_of, pair_lines, show_comparison
 from qrlora_search.app.compare_drawing import comparison_html, comparison_png, curves_of
 from qrlora_search.app.compare_fronts import Compared, compare_group
 from qrlora_search.app.compare_loading import Loader
 from qrlora_search.app.compare_settings import MIN_TRIALS
 from qrlora_search.app.comparing import compare_searches
 from qrlora_search.app.console import make_console
-from qrlora_search.app.trial_files import EpochView, TrialsView, TrialView
+from qrlora_search.app.trial_files import ConfirmedView, EpochView, TrialsView, TrialView
 from qrlora_search.app.views import importance
 from qrlora_search.values.comparing import areas, example_weights
 from qrlora_search.values.errors import UserError
@@ -97,6 +97,58 @@ def test_a_higher_control_counts_though_nothing_beats_it():
     (pair,) = compare_group([searched("none", [], control=0.7), searched("low", LOW, control=0.58)]).pairs
     assert pair.difference > 0
     assert [one.of for one in pair.only] == []
+
+
+def again(one: Compared, members, control=(0.6,)) -> Compared:
+    """Return a search with a front by further seeds: (trial, parameters, share right by seed); none for None."""
+    confirmed = None if members is None else [
+        ConfirmedView(trial=trial, kept=None, words=f"trial {trial}", parameters=size,
+                      runs=[guesses(share, 50 * trial + seed) for seed, share in enumerate(shares)])
+        for trial, size, shares in members
+    ]  # fmt: skip
+    controls = {"warm-up": [guesses(share, 99) for share in control]}
+    view = one.view.model_copy(update={"confirmed": confirmed, "confirmed_controls": controls})
+    return Compared(one.name, view)
+
+
+def test_confirmed_fronts_are_compared_by_further_seeds_alone():
+    high, low = searched("high", HIGH), searched("low", LOW)
+    seeds = again(high, [(0, 10, (0.7, 0.74)), (3, 50, (0.78, 0.86))])
+    group = compare_group([seeds, again(low, [])])
+    assert (group.confirmed, group.unconfirmed) == (True, [])
+    assert basis_of(group) == "fronts confirmed by further seeds"
+    by_name = {line.name: line for line in group.searches}
+    points = by_name["high"].front
+    assert [(one.trial, one.seeds, one.score) for one in points] == [
+        (0, 2, pytest.approx(0.72)),
+        (3, 2, pytest.approx(0.82)),
+    ]
+    finished = [FinishedTrial(0, 0.72, 10), FinishedTrial(3, 0.82, 50)]
+    assert by_name["high"].hypervolume == pytest.approx(hypervolume(finished, 0.6, 10_000))
+    assert by_name["low"].front == []
+    (pair,) = group.pairs
+    assert [one.parameters for one in pair.only] == [10, 50]
+    assert pair.low < pair.difference < pair.high
+
+
+def test_intervals_of_confirmed_fronts_are_over_seeds_too():
+    high, low = searched("high", HIGH), again(searched("low", LOW), [])
+    apart, alike = (
+        compare_group([again(high, [(0, 10, (0.7 - far, 0.7 + far)), (3, 50, (0.8 - far, 0.8 + far))]), low]).pairs[0]
+        for far in (0.1, 0.005)
+    )
+    assert apart.high - apart.low > 2 * (alike.high - alike.low)
+
+
+def test_where_one_search_is_unconfirmed_all_are_compared_by_what_brought_members_in():
+    high, low = searched("high", HIGH), searched("low", LOW)
+    group = compare_group([again(high, [(0, 10, (0.7, 0.7))]), low])
+    raw = compare_group([high, low])
+    assert (group.confirmed, group.unconfirmed) == (False, ["low"])
+    assert group.searches == raw.searches
+    assert group.pairs == raw.pairs
+    assert "UNCONFIRMED fronts" in basis_of(group)
+    assert "low" in basis_of(group)
 
 
 def test_models_of_other_sizes_have_no_common_area():

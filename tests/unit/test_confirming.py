@@ -10,6 +10,7 @@ from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app.confirming import Confirming
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
+from qrlora_search.app.trial_files import build_trials_view
 from qrlora_search.app.views.building import build_front_view
 from qrlora_search.app.views.candidates import Standing, members_of
 from qrlora_search.describe.proposals import canonical
@@ -153,6 +154,9 @@ def test_a_lucky_trial_leaves_the_front_and_one_that_it_hid_does_not_enter(tmp_p
     assert view.members[-1].selection.score == pytest.approx(0.81)  # 0.82 brought it in, and counts for nothing
     assert view.members[-1].first.score == pytest.approx(0.82)
     assert history_of(record.all()).confirmation == history.confirmation
+    trials = build_trials_view(history)
+    assert [(one.trial, len(one.runs)) for one in trials.confirmed or []] == [(0, 2), (3, 1)]
+    assert {kind: len(runs) for kind, runs in (trials.confirmed_controls or {}).items()} == {"warm-up": 1}
     assert confirming.scorer.weights.kept  # the adapters are kept, to be scored on the report split
 
 
@@ -165,6 +169,7 @@ def test_share_0_switches_it_off_and_everything_says_unconfirmed(tmp_path):
     assert "UNCONFIRMED" in view.title
     assert [one.trial for one in view.members] == [0, 1, 3]
     assert view.members[0].probability is None
+    assert build_trials_view(history).confirmed is None
     assert any("share = 0" in note for note in view.notes)
 
 

@@ -25,7 +25,7 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def _fronts(group: Group) -> Table:
-    title = f"{group.title}: hypervolume above {group.reference:.3f}, selection split, n = {group.n}"
+    title = f"{group.title}: hypervolume above {group.reference:.3f}, selection split, n = {group.n}; {basis_of(group)}"
     table = Table(title=title, title_justify="left", pad_edge=False)
     for name in ("search", "model", "seed", "Finished", "control", "on the front", "smallest", "best", "hypervolume"):
         table.add_column(name, justify="left" if name in {"search", "model"} else "right", overflow="fold")
@@ -37,6 +37,14 @@ def _fronts(group: Group) -> Table:
             best, f"{one.hypervolume:.4f} [{one.low:.4f}, {one.high:.4f}]",
         )  # fmt: skip
     return table
+
+
+def basis_of(group: Group) -> str:
+    """Returns in words which scores the fronts are of."""
+    if group.confirmed:
+        return "fronts confirmed by further seeds"
+    names = ", ".join(group.unconfirmed)
+    return f"UNCONFIRMED fronts, by the scores that brought members in (no further seeds: {names})"
 
 
 def pair_lines(pair: PairLine) -> list[str]:

@@ -4,7 +4,7 @@ import html
 import io
 from dataclasses import dataclass
 
-from qrlora_search.app.compare_console import importance_cells, pair_lines, setting_cell
+from qrlora_search.app.compare_console import basis_of, importance_cells, pair_lines, setting_cell
 from qrlora_search.app.compare_view import Comparison, Group, SearchLine
 from qrlora_search.app.plot_data import CONTROL_X, TICKS
 
@@ -78,7 +78,7 @@ def comparison_png(comparison: Comparison) -> bytes:
             axes.fill_between(x, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
         axes.axhline(group.reference, color="0.5", linewidth=0.8, linestyle=":", label="reference: the lowest control")
         x_label, y_label = _labels(group)
-        axes.set(xlabel=x_label, ylabel=y_label, title=group.title)
+        axes.set(xlabel=x_label, ylabel=y_label, title=f"{group.title}\n{basis_of(group)}")
         axes.set_xticks(list(TICKS), list(TICKS.values()))
         axes.minorticks_off()
         axes.set_xlim(0.8, _right_end(group))
@@ -96,7 +96,9 @@ def comparison_html(comparison: Comparison) -> str:
         banner = '<p class="banner">STAND-IN data: generated, not GLUE</p>' if group.stand_in else ""
         lines = "".join(f"<li>{html.escape(line)}</li>" for pair in group.pairs for line in pair_lines(pair))
         plot = _plot(group, with_library=place == 0)
-        parts.append(f"{banner}<h2>{html.escape(group.title)}</h2>{plot}{_areas(group)}<ul>{lines}</ul>")
+        parts.append(
+            f"{banner}<h2>{html.escape(group.title)}</h2><p>{html.escape(basis_of(group))}</p>{plot}{_areas(group)}<ul>{lines}</ul>"
+        )
     left_out = "".join(f"<li>{html.escape(line)}</li>" for line in comparison.not_compared)
     notes = "".join(f"<li>{html.escape(line)}</li>" for line in comparison.notes)
     style = (

@@ -1,5 +1,6 @@
 """Searches on the same examples: fronts, areas under one reference, and what only one of them reaches."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,12 @@ import numpy as np
 from qrlora_search.app.compare_view import FrontPoint, Group, OnlyPoint, PairLine, SearchLine
 from qrlora_search.app.trial_files import TrialsView, TrialView
 from qrlora_search.describe.tasks import Task, find_task
+from qrlora_search.record.history import HEAD_ONLY
 from qrlora_search.values.comparing import Floats, areas, example_weights, percentile_interval
 from qrlora_search.values.fronts import front
-from qrlora_search.values.intervals import Statistic, paired_difference, score_interval, statistic
+from qrlora_search.values.intervals import Statistic, statistic
 from qrlora_search.values.packing import unpack
+from qrlora_search.values.repeated import vary
 from qrlora_search.values.states import FinishedTrial
 
 
@@ -53,75 +56,117 @@ def _score(kind: Statistic, labels_N: Floats, predictions_N: Floats) -> float:
     return float(statistic(kind, labels_N, predictions_N, np.ones((1, len(labels_N))))[0])
 
 
-class Examples:
-    """One search on its examples: scores and resamples of its front and of its better control."""
+@dataclass(frozen=True)
+class Member:
+    """A point of a front. runs: predictions, shape (N,), by training. kept: coefficients, None for all."""
 
-    def __init__(self, search: Compared, weights_BN: Floats) -> None:
-        self.search, self.kind = search, search.task.statistic
-        self.labels_N, self.weights_BN = unpack(search.view.labels), weights_BN
-        controls = {name: unpack(packed) for name, packed in search.view.controls.items()}
-        self.control_name, self.control_N = max(controls.items(), key=lambda one: self.score(one[1]))
-        self.control = search.control
-        by_number = {one.trial: one for one in search.finished}
-        trials = [FinishedTrial(one.trial, one.curve[-1].score, one.parameters) for one in by_number.values()]
-        self.front = [by_number[one.trial] for one in front(trials, self.control)]
-        self.predictions = [unpack(one.packed) for one in self.front]
+    trial: int
+    kept: int | None
+    words: str
+    parameters: int
+    runs: list[Floats]
 
-    def score(self, predictions_N: Floats) -> float:
-        """Returns the score of predictions on all examples."""
-        return _score(self.kind, self.labels_N, predictions_N)
 
-    def resampled(self, predictions_N: Floats) -> Floats:
-        """Returns the score of predictions on each resample, shape (B,)."""
+class Side:
+    """One search on the group's examples: its front and its better control, with scores and resamples.
+
+    confirmed: by further seeds; else by the scores that brought members in. scores_P: of control and members, means
+    over trainings. drawn_PB: what they might have been, over the group's resamples of examples and over seeds.
+    """
+
+    def __init__(self, search: Compared, weights_BN: Floats, confirmed: bool) -> None:
+        self.search, self.kind, view = search, search.task.statistic, search.view
+        self.labels_N, self.weights_BN = unpack(view.labels), weights_BN
+        again = (view.confirmed_controls or {}) if confirmed else {}
+        controls = {name: again.get(name) or [packed] for name, packed in view.controls.items()}
+        found = {name: [unpack(packed) for packed in runs] for name, runs in controls.items()}
+        self.control_name, control_runs = max(found.items(), key=lambda one: self._mean(one[1]))
+        self.front = self._confirmed() if confirmed else self._raw(self._mean(control_runs))
+        trained = [control_runs, *(one.runs for one in self.front)]
+        scores = [[_score(self.kind, self.labels_N, run) for run in runs] for runs in trained]
+        self.scores_P = np.array([np.mean(each) for each in scores])
+        self.drawn_PB = np.array([np.mean([self._resampled(run) for run in runs], axis=0) for runs in trained])
+        groups: dict[int, list[int]] = {}
+        for place, one in enumerate(self.front, 1):
+            groups.setdefault(one.trial, []).append(place)
+        if self.control_name == "head-only":
+            groups[HEAD_ONLY] = [0]
+        vary(self.drawn_PB, groups, scores, _seed_of(search))
+
+    @property
+    def control(self) -> float:
+        """Returns the better control's score."""
+        return float(self.scores_P[0])
+
+    def _mean(self, runs: list[Floats]) -> float:
+        return float(np.mean([_score(self.kind, self.labels_N, run) for run in runs]))
+
+    def _resampled(self, predictions_N: Floats) -> Floats:
         return statistic(self.kind, self.labels_N, predictions_N, self.weights_BN)
+
+    def _confirmed(self) -> list[Member]:
+        return [
+            Member(one.trial, one.kept, one.words, one.parameters, [unpack(packed) for packed in one.runs])
+            for one in self.search.view.confirmed or []
+        ]
+
+    def _raw(self, control: float) -> list[Member]:
+        by_number = {one.trial: one for one in self.search.finished}
+        trials = [FinishedTrial(one.trial, one.curve[-1].score, one.parameters) for one in by_number.values()]
+        chosen = [by_number[one.trial] for one in front(trials, control)]
+        return [Member(one.trial, None, one.words, one.parameters, [unpack(one.packed)]) for one in chosen]
 
     def areas(self, reference_B: Floats, exact: float) -> tuple[float, Floats]:
         """Returns the front's area above a reference, and the same on each resample. Its own control is the front's
         point of 0 parameters: where it is above the reference, it covers area, too.
         """
         parameters, encoder = [0, *(one.parameters for one in self.front)], self.search.view.plan.encoder.parameters
-        scores = np.array([[self.control, *(one.curve[-1].score for one in self.front)]])
-        value = float(areas(scores, parameters, np.array([exact]), encoder)[0])
-        drawn_BM = np.column_stack([self.resampled(one) for one in (self.control_N, *self.predictions)])
-        return value, areas(drawn_BM, parameters, reference_B, encoder)
+        value = float(areas(self.scores_P[None], parameters, np.array([exact]), encoder)[0])
+        return value, areas(self.drawn_PB.T, parameters, reference_B, encoder)
 
-    def point(self, index: int) -> FrontPoint:
-        """Returns a member of the front with its interval."""
-        one = self.front[index]
-        interval = score_interval(self.kind, self.labels_N, self.predictions[index])
+    def point(self, place: int) -> FrontPoint:
+        """Returns a member of the front, from 0, with its interval."""
+        one, (low, high) = self.front[place], percentile_interval(self.drawn_PB[place + 1])
         return FrontPoint(
-            trial=one.trial, words=one.words, parameters=one.parameters, score=one.curve[-1].score,
-            low=interval.low, high=interval.high,
+            trial=one.trial, kept=one.kept, seeds=len(one.runs), words=one.words, parameters=one.parameters,
+            score=float(self.scores_P[place + 1]), low=low, high=high,
         )  # fmt: skip
 
-    def best_within(self, parameters: int) -> tuple[str, Floats]:
-        """Returns the best of the front (or the control) of at most so many parameters, in words, and its results."""
-        fits = [index for index, one in enumerate(self.front) if one.parameters <= parameters]
+    def best_within(self, parameters: int) -> tuple[str, int]:
+        """Returns the best of the front (or the control) of at most so many parameters: in words, and its place."""
+        fits = [place for place, one in enumerate(self.front, 1) if one.parameters <= parameters]
         if not fits:
-            return f"its control ({self.control_name})", self.control_N
-        return f"trial {self.front[fits[-1]].trial}, {self.front[fits[-1]].parameters} parameters", self.predictions[
-            fits[-1]
-        ]
+            return f"its control ({self.control_name})", 0
+        return f"trial {self.front[fits[-1] - 1].trial}, {self.front[fits[-1] - 1].parameters} parameters", fits[-1]
+
+
+def _seed_of(search: Compared) -> int:
+    """Returns a seed of the search's own: two searches' further seeds vary independently."""
+    return int.from_bytes(hashlib.sha256(search.view.search_id.encode()).digest()[:4], "big")
 
 
 def compare_group(searches: list[Compared]) -> Group:
-    """Returns searches of one task on the same examples side by side; the reference is the lowest control."""
+    """Returns searches of one task on the same examples side by side; the reference is the lowest control.
+
+    Like is compared with like: confirmed fronts where every search has one, else raw ones.
+    """
     weights = example_weights(len(unpack(searches[0].view.labels)))
-    sides = [Examples(one, weights) for one in searches]
+    unconfirmed = [one.name for one in searches if one.view.confirmed is None]
+    sides = [Side(one, weights, confirmed=not unconfirmed) for one in searches]
     lowest = min(sides, key=lambda one: one.control)
-    reference_B = lowest.resampled(lowest.control_N)
+    reference_B = lowest.drawn_PB[0]
     found = [side.areas(reference_B, lowest.control) for side in sides]
     pairs = [_pair((sides[a], *found[a]), (sides[b], *found[b])) for a, b in combinations(range(len(sides)), 2)]
     plan = searches[0].view.plan
     return Group(
         task=plan.task, title=plan.title, stand_in=plan.stand_in, objective=searches[0].task.objective,
-        n=weights.shape[1], reference=lowest.control,
+        n=weights.shape[1], confirmed=not unconfirmed, unconfirmed=unconfirmed, reference=lowest.control,
         reference_parameters=sorted({one.view.plan.encoder.parameters for one in searches}),
         searches=[_line(side, *areas_of) for side, areas_of in zip(sides, found, strict=True)], pairs=pairs,
     )  # fmt: skip
 
 
-def _line(side: Examples, value: float, drawn_B: Floats) -> SearchLine:
+def _line(side: Side, value: float, drawn_B: Floats) -> SearchLine:
     plan, (low, high) = side.search.view.plan, percentile_interval(drawn_B)
     return SearchLine(
         name=side.search.name, search_id=side.search.view.search_id, model=plan.model.name, seed=plan.seed,
@@ -130,7 +175,7 @@ def _line(side: Examples, value: float, drawn_B: Floats) -> SearchLine:
     )  # fmt: skip
 
 
-def _pair(first: tuple[Examples, float, Floats], second: tuple[Examples, float, Floats]) -> PairLine:
+def _pair(first: tuple[Side, float, Floats], second: tuple[Side, float, Floats]) -> PairLine:
     (one, value, drawn), (other, other_value, other_drawn) = first, second
     p, q = (side.search.view.plan.encoder.parameters for side in (one, other))
     only = [*_only(one, other), *_only(other, one)]
@@ -142,19 +187,19 @@ def _pair(first: tuple[Examples, float, Floats], second: tuple[Examples, float, 
     return PairLine(difference=value - other_value, low=low, high=high, reason="", **names)  # type: ignore[arg-type]
 
 
-def _only(one: Examples, other: Examples) -> list[OnlyPoint]:
+def _only(one: Side, other: Side) -> list[OnlyPoint]:
     """Returns the members of one front whose score nothing of the other reaches at their size or below it."""
     points = []
-    for trial, predictions in zip(one.front, one.predictions, strict=True):
-        words, theirs = other.best_within(trial.parameters)
-        if one.score(predictions) <= other.score(theirs):
+    for place, member in enumerate(one.front, 1):
+        words, theirs = other.best_within(member.parameters)
+        difference = float(one.scores_P[place] - other.scores_P[theirs])
+        if difference <= 0:
             continue
-        interval = paired_difference(one.kind, one.labels_N, predictions, theirs)
+        low, high = percentile_interval(one.drawn_PB[place] - other.drawn_PB[theirs])
         points.append(
             OnlyPoint(
-                of=one.search.name, trial=trial.trial, parameters=trial.parameters, words=trial.words,
-                score=trial.curve[-1].score, against=words, difference=interval.value, low=interval.low,
-                high=interval.high,
+                of=one.search.name, trial=member.trial, parameters=member.parameters, words=member.words,
+                score=float(one.scores_P[place]), against=words, difference=difference, low=low, high=high,
             )
         )  # fmt: skip
     return points

@@ -6,9 +6,13 @@ from qrlora_search.describe.plan import Frozen
 
 
 class FrontPoint(Frozen):
-    """A Finished trial on a search's front: its score on the selection split with its 95 % interval over examples."""
+    """A point of a search's front: its score on the selection split with its 95 % interval. seeds: trainings behind it;
+    intervals are over examples, and over seeds where there are several.
+    """
 
     trial: int
+    kept: int | None
+    seeds: int
     words: str
     parameters: int
     score: float
@@ -17,7 +21,7 @@ class FrontPoint(Frozen):
 
 
 class SearchLine(Frozen):
-    """One search. hypervolume: above the group's reference, with its interval over examples. finished: trials."""
+    """One search. hypervolume: above the group's reference, with its interval. finished: trials."""
 
     name: str
     search_id: str
@@ -69,13 +73,19 @@ class PairLine(Frozen):
 
 
 class Group(Frozen):
-    """Searches scored on the same examples. reference: the lowest control among them, and P by model."""
+    """Searches scored on the same examples. reference: the lowest control among them, and P by model.
+
+    confirmed: fronts are those by further seeds; else, since one of the searches has none, by the scores that brought
+    members in. unconfirmed: the searches without.
+    """
 
     task: str
     title: str
     stand_in: bool
     objective: str
     n: int
+    confirmed: bool
+    unconfirmed: list[str]
     reference: float
     reference_parameters: list[int]
     searches: list[SearchLine]

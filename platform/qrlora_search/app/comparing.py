@@ -21,8 +21,10 @@ from qrlora_search.values.errors import SinkError, UserError
 from qrlora_search.values.secrets import shown_address
 
 NOTES = [
-    "Fronts are of Finished trials by the scores that brought them in, on the selection split, which flatters them.",
-    "Intervals are 95 %, over examples, for the warm-ups and seeds at hand; differences are on the same resamples.",
+    "Fronts are those by further seeds where every search of a group is confirmed; else of Finished trials by the "
+    "scores that brought them in, which flatter them.",
+    "Intervals are 95 %, over examples and further seeds, for the one warm-up of each search; differences are on the "
+    "same resamples of the examples.",
     "Hypervolume: area in score x log10(1 + parameters) above the lowest control of the group, left of P; "
     "each search's own control is its point of 0 parameters.",
     "Setting: the share of the searches' area that its Finished trials alone reach, with a bootstrap over trials.",

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.views.candidates import WARM_UP, Standing, members_of
+from qrlora_search.app.views.members import words_of
 from qrlora_search.describe.plan import Frozen, SearchPlan
 from qrlora_search.describe.proposals import Spectra
-from qrlora_search.record.confirmation import ReportLine
+from qrlora_search.record.confirmation import Point, ReportLine
 from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.states import TrialState
 
@@ -47,8 +49,22 @@ class TrialView(Frozen):
     packed: str
 
 
+class ConfirmedView(Frozen):
+    """A member of a confirmed front. runs: packed predictions on the selection split, one for each further seed."""
+
+    trial: int
+    kept: int | None
+    words: str
+    parameters: int
+    runs: list[str]
+
+
 class TrialsView(Frozen):
-    """All trials of a search, with the labels of the selection split and the predictions of the controls there."""
+    """All trials of a search, with the labels of the selection split and the predictions of the controls there.
+
+    confirmed: the front by further seeds, smallest first, and the controls' predictions by training; None where it is
+    not confirmed.
+    """
 
     version: Literal[1] = 1
     search_id: str
@@ -56,11 +72,15 @@ class TrialsView(Frozen):
     labels: str
     controls: dict[str, str]
     trials: list[TrialView]
+    confirmed: list[ConfirmedView] | None = None
+    confirmed_controls: dict[str, list[str]] | None = None
 
 
 def build_trials_view(history: History) -> TrialsView:
     """Returns the view of a search whose data are prepared."""
     kinds: dict[int | None, str] = {None: "warm-up", HEAD_ONLY: "head-only"}
+    standing = Standing(history) if (None, "selection") in history.scored else None
+    by_seed = standing if standing is not None and standing.is_confirmed else None
     return TrialsView(
         search_id=history.search_id,
         plan=_plan(history),
@@ -71,6 +91,28 @@ def build_trials_view(history: History) -> TrialsView:
             if split == "selection" and number in kinds
         },
         trials=[_trial(one) for one in history.searched],
+        confirmed=None if by_seed is None else [_confirmed(by_seed, point) for point in members_of(history)],
+        confirmed_controls=None
+        if by_seed is None
+        else {
+            "warm-up" if point == WARM_UP else "head-only": _runs(by_seed, point) for point in by_seed.control_points
+        },
+    )
+
+
+def _runs(standing: Standing, point: Point) -> list[str]:
+    return [one.packed for one in standing.scores(point, "selection")]
+
+
+def _confirmed(standing: Standing, point: Point) -> ConfirmedView:
+    trial, kept = point
+    configuration = standing.history.trials[trial].configuration
+    return ConfirmedView(
+        trial=trial,
+        kept=kept,
+        words=words_of(configuration, kept),
+        parameters=standing.parameters(point),
+        runs=_runs(standing, point),
     )
 
 

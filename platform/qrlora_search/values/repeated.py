@@ -8,7 +8,7 @@ too wide than too narrow. All of it is conditional on the one warm-up.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -95,6 +95,25 @@ def pooled_spread(groups: Sequence[Sequence[Sequence[float]]]) -> tuple[float | 
     return (math.sqrt(squares / freedom), freedom) if freedom else (None, 0)
 
 
+def vary(
+    draws_PB: Floats, groups: Mapping[int, Sequence[int]], scores: Sequence[Sequence[float]], seed: int
+) -> tuple[float | None, int]:
+    """Adds to draws of points' means, in place, what further seeds might have changed; returns `pooled_spread`.
+
+    groups: places of the points that share their trainings; a point that seeds would not vary is in none. scores: by
+    point, of its trainings.
+    """
+    spread, freedom = pooled_spread([[scores[place] for place in places] for places in groups.values()])
+    if spread is not None:
+        random = np.random.default_rng([seed, 1])
+        scale_B = spread * np.sqrt(freedom / random.chisquare(freedom, draws_PB.shape[1]))
+        for places in groups.values():
+            noise_B = random.standard_normal(draws_PB.shape[1]) * scale_B
+            for place in places:
+                draws_PB[place] += noise_B / math.sqrt(len(scores[place]))
+    return spread, freedom
+
+
 def repeated(kind: Statistic, labels_N: Floats, points: Sequence[Trained], seed: int = 0) -> Repeated:
     """Returns the scores of points with joint draws over seeds and examples; the same for the same seed."""
     columns = [run for point in points for run in point.runs]
@@ -108,15 +127,10 @@ def repeated(kind: Statistic, labels_N: Floats, points: Sequence[Trained], seed:
     for place, point in enumerate(points):
         if point.seeded:
             groups.setdefault(point.group, []).append(place)
-    spread, freedom = pooled_spread([[values[parts[place]] for place in places] for places in groups.values()])
+    spread, freedom = vary(draws, groups, [values[part] for part in parts], seed)
     if spread is not None:
-        random = np.random.default_rng([seed, 1])
-        scale_B = spread * np.sqrt(freedom / random.chisquare(freedom, draws.shape[1]))
-        for places in groups.values():
-            noise_B = random.standard_normal(draws.shape[1]) * scale_B
-            for place in places:
-                draws[place] += noise_B / math.sqrt(counts[place])
-                errors[place] = math.hypot(errors[place], spread / math.sqrt(counts[place]))
+        for place in (place for places in groups.values() for place in places):
+            errors[place] = math.hypot(errors[place], spread / math.sqrt(counts[place]))
     return Repeated(means, draws, errors, np.array(counts), spread, freedom, len(labels_N))
 
 

@@ -2,6 +2,7 @@
 
 from qrlora_search.app.front_view import ControlView, DifferenceView, MemberView, ScoreView
 from qrlora_search.app.views.candidates import WARM_UP, Standing
+from qrlora_search.describe.configuration import Configuration
 from qrlora_search.record.confirmation import Point, Scored
 from qrlora_search.values.intervals import Interval, score_interval
 from qrlora_search.values.packing import unpack
@@ -11,6 +12,13 @@ from qrlora_search.values.repeated import Repeated
 def adapter_name(trial: int, kept: int | None) -> str:
     """Returns the name of an adapter's files without their endings."""
     return f"trial-{trial:05d}" + ("" if kept is None else f"-kept-{kept}")
+
+
+def words_of(configuration: Configuration, kept: int | None) -> str:
+    """Returns what is adapted, and how many coefficients of it are kept where not all are."""
+    if kept is None:
+        return configuration.words
+    return f"largest {kept} of {configuration.parameters}: {configuration.words}"
 
 
 def control_views(standing: Standing) -> list[ControlView]:
@@ -109,16 +117,13 @@ class MemberViews:
         standing, (number, kept) = self.standing, point
         trial = standing.history.trials[number]
         configuration, tau = trial.configuration, trial.proposal.get("tau")
-        whole = kept is None
         own = [(split, standing.own(point, split)) for split in standing.task.report_splits]
         return MemberView(
             trial=number,
             kept=kept,
             parameters=standing.parameters(point),
             head_parameters=standing.plan.encoder.head_parameters if configuration.head == "trained" else 0,
-            words=configuration.words
-            if whole
-            else f"largest {kept} of {configuration.parameters}: {configuration.words}",
+            words=words_of(configuration, kept),
             method=configuration.method,
             tau=None if tau is None else float(tau),
             ranks=[(rank.layer, rank.matrix, rank.rank) for rank in configuration.ranks],
