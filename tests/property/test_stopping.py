@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from qrlora_search.values.expected import landscape_of, new_trial
+from qrlora_search.values.expected import landscape_of, new_trial, sample
 from qrlora_search.values.fronts import front, pareto_ranks
 from qrlora_search.values.knowledge import Knowledge, Rung, Seen
 from qrlora_search.values.paired import Examples
@@ -196,7 +196,7 @@ def test_the_added_area_is_how_far_the_ends_are_above_the_front_at_every_larger_
     known = known_of(pairs, ended, control)
     seen = known.rungs[1].pairs
     found = landscape_of(known, seen, beyond)
-    added = found.added(np.array([found.place(size)]), np.array([ends]))
+    added = found.added(np.array([size]), np.array([ends]))
     assert added[0] == pytest.approx(area_added(known, seen, beyond, size, ends))
 
 
@@ -209,8 +209,22 @@ def test_a_new_trial_is_worth_the_best_share_of_those_seen(pairs, ended, gains, 
     )
     best = max(sum(each[:kept]) / (len(each) * first + kept * (epochs - first)) for kept in range(1, len(each) + 1))
     found = landscape_of(known, seen, 1.0)
-    assert new_trial(found, np.array(gains), 10**6, first, epochs) == pytest.approx(best)
-    assert new_trial(found, np.array(gains), 4, first, epochs) <= max(each) / first * (1 + 1e-9)
+    assert new_trial(found, np.array(gains), first, epochs) == pytest.approx(best)
+
+
+@given(points, st.integers(1, 12), SIZES, SCORES)
+def test_a_sample_of_the_trials_is_evenly_spread_with_or_without_the_own_one(pairs, most, size, score):
+    others = sorted({pair for pair in pairs if pair != (size, score)})
+    everyone = sorted([*others, (size, score)])
+    found = sample(everyone, None, most)
+    assert sample(others, (everyone.index((size, score)), (size, score)), most) == found
+    assert len(found) == min(most, len(everyone))
+    assert len(found) < most or len(everyone) == most or set(found) < set(everyone)
+    assert found == everyone or most < len(everyone)
+    places = [everyone.index(pair) for pair in found]
+    assert places == sorted(set(places))
+    gaps = np.diff(places)
+    assert not len(gaps) or gaps.max() - gaps.min() <= 1
 
 
 @given(rules, curves, SIZES, SCORES)
@@ -224,7 +238,7 @@ def test_with_curves_known_one_stops_whose_epochs_are_better_spent_on_a_new_tria
     seen = known.rungs[1].pairs
     decision = decide(rule, 1, one, known)
     adds = area_added(known, seen, rule.beyond, size, [score + gain for gain in gains]) / (rule.epochs - 1)
-    new = new_trial(landscape_of(known, seen, rule.beyond), np.array(gains), 10**6, 1, rule.epochs)
+    new = new_trial(landscape_of(known, seen, rule.beyond), np.array(gains), 1, rule.epochs)
     dominated = any(other <= size and here >= score and (other, here) != (size, score) for other, here, _ in ended)
     behind = max(*(here for _, here, _ in ended), *(final for other, _, final in ended if other <= size), 0.0) > score
     assume(abs(adds - new) > 1e-8 and not 0 < adds < 1e-8)

@@ -22,7 +22,7 @@ from itertools import islice
 
 import numpy as np
 
-from qrlora_search.values.expected import landscape_of, new_trial, quantiles
+from qrlora_search.values.expected import landscape_of, new_trial, quantiles, sample
 from qrlora_search.values.knowledge import Knowledge, Pair, Rung, Seen
 from qrlora_search.values.states import Decision
 
@@ -54,7 +54,7 @@ class StoppingRule:
     curves: int = 5
     beyond: float = 1.0
     gains: int = 16
-    seen: int = 64
+    seen: int = 128
     errors: float = 1.0
     control_errors: float = 2.0
     deviations: float = 3.0
@@ -148,12 +148,11 @@ def _expected(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge, peers
     start = known.rungs[first]
     place = bisect_left(start.pairs, one.pair)
     own = epoch == first and start.pairs[place : place + 1] != [one.pair]
-    pairs = [*start.pairs[:place], one.pair, *start.pairs[place:]] if own else start.pairs
-    front = landscape_of(known, pairs, rule.beyond)
+    front = landscape_of(known, sample(start.pairs, (place, one.pair) if own else None, rule.seen), rule.beyond)
     ends_G = one.score + quantiles(gains, rule.gains)
     left = max(1, rule.epochs - epoch)
-    adds = float(front.added(np.asarray([front.place(one.parameters)]), ends_G[None])[0]) / left
-    new = new_trial(front, quantiles(start.gains, rule.gains), rule.seen, first, rule.epochs)
+    adds = float(front.added(np.array([one.parameters]), ends_G[None])[0]) / left
+    new = new_trial(front, quantiles(start.gains, rule.gains), first, rule.epochs)
     bar = known.bar(one.parameters)
     words = _words(epoch, one, peers)
     if bar is not None:
