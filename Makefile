@@ -30,7 +30,7 @@ test: $(READY) ## set up, then all checks: format, lint, types, architecture, te
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/architecture
-	$(BIN)/pytest -q -n 2 --dist loadfile --ignore=tests/architecture $(TESTS)
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/architecture $(TESTS)
 
 soak: $(READY) ## kill 20 drivers and 20 workers within an hour, and check that nothing is lost or repeated
 	$(BIN)/python -m tests.soak.soak $(SOAK)
