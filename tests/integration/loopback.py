@@ -26,12 +26,15 @@ ALIVE = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print(sum(
 
 @dataclass
 class Loopback:
-    """A running cluster. environment: what a driver needs to join it. nodes: their processes, the head first."""
+    """A running cluster. environment: what a driver needs to join it. scratch: of Ray, a folder for each node, as on
+    machines of their own. nodes: their processes, the head first.
+    """
 
     port: int
     dashboard: int
     environment: dict[str, str]
     folder: Path
+    scratch: Path
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -48,7 +51,12 @@ class Loopback:
         """Start one more node of one processor, in a process group of its own, and wait until it has joined."""
         ray, place = str(Path(sys.executable).parent / "ray"), len(self.nodes)
         words = [ray, "start", "--block", "--num-cpus=1", "--disable-usage-stats", "--object-store-memory=200000000"]
-        words += [f"--node-ip-address=127.0.0.{place + 2}", *([f"--labels={labels}"] if labels else []), *more]
+        words += [
+            f"--temp-dir={self.scratch / str(place)}",
+            f"--node-ip-address=127.0.0.{place + 2}",
+            *([f"--labels={labels}"] if labels else []),
+            *more,
+        ]
         log = self.folder / f"node-{place}.log"
         with log.open("wb") as file:
             self.nodes.append(subprocess.Popen(words, env=self.environment, start_new_session=True,
@@ -86,13 +94,13 @@ def loopback(folder: Path, environment: Mapping[str, str], dashboard: bool = Fal
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    scratch = tempfile.mkdtemp(prefix="rt", dir="/tmp")  # short: sockets have paths of 107 characters at the most
+    scratch = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))  # short: sockets have paths of 107 characters at the most
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     quick = {f"RAY_health_check_{name}": str(value) for name, value in HEALTH.items()}
     own = {**environment, **quick, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "PATH": path}
-    found = Loopback(free_port(), free_port(), own, folder)
+    found = Loopback(free_port(), free_port(), own, folder, scratch)
     try:
-        found.start("--head", f"--port={found.port}", "--dashboard-host=127.0.0.2", f"--temp-dir={scratch}",
+        found.start("--head", f"--port={found.port}", "--dashboard-host=127.0.0.2",
                     f"--dashboard-port={found.dashboard}", f"--include-dashboard={str(dashboard).lower()}",
                     labels="zone=a")  # fmt: skip
         for _ in range(2):
