@@ -20,11 +20,13 @@ class Jobs:
 
         self.address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT
         set_environment(self.address)
+        from ray.exceptions import RayError
         from ray.job_submission import JobSubmissionClient
 
+        self.refusals: tuple[type[Exception], ...] = (RuntimeError, RayError)  # a wrong token is the latter
         try:
             self.client: Any = JobSubmissionClient(self.address)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (ConnectionError, ValueError, OSError, *self.refusals) as error:
             raise UserError(
                 f"--jobs {shown_address(self.address)!r}: no Ray job server answers ({first_line(error)}); give the "
                 "head's http://HOST:8265, and where it asks for a token, RAY_AUTH_TOKEN"
@@ -34,7 +36,7 @@ class Jobs:
         """Returns PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED, or `not sent`."""
         try:
             return str(self.client.get_job_status(job).value)
-        except RuntimeError as error:
+        except self.refusals as error:
             if "does not exist" in str(error) or "404" in str(error):
                 return GONE
             raise UserError(f"--jobs {shown_address(self.address)!r}: {first_line(error)}") from None
