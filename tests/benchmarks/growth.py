@@ -161,7 +161,8 @@ def through_ray(trials: int) -> None:
     with ray_running(None, 2):
         from tests.tiny import tiny_materials
 
-        from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
+        from qrlora_search.adapters.ray_engine.engine import RayEngine
+        from qrlora_search.adapters.ray_engine.resources import TrialResources
 
         given, _ = tiny_materials("bert", "cola")
         for concurrency in (1, 2):

@@ -12,6 +12,7 @@ import pytest
 from engine_contract import EPOCHS, Accountant, order
 from kills import workers_of
 from qrlora_search.adapters.ray_engine.cluster import check_nodes
+from qrlora_search.adapters.ray_engine.resources import TrialResources
 from qrlora_search.adapters.simulated.curves import Curve, Replay
 from qrlora_search.adapters.simulated.engine import SimulatedEngine, Steps
 from qrlora_search.describe.protocols import Engine, TrialOrder
@@ -57,7 +58,7 @@ def replayed(materials: Materials, concurrency: int) -> Engine:
 
 
 def on_ray(materials: Materials, concurrency: int) -> Engine:
-    from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
 
     return RayEngine(materials, States(), concurrency, TrialResources())
 
@@ -110,18 +111,18 @@ def test_nothing_to_do_returns_at_once(make):
 
 
 def test_a_node_without_the_plans_precision_is_refused_before_and_in_a_search():
-    check_nodes("float32", 0.0)
+    check_nodes("float32", TrialResources())
     materials, _ = tiny_materials("bert", "cola")
     driver = Accountant([order(0)])
     on_ray(replace(materials, precision="bfloat16"), 1).run(driver)
     if native_precision() == "bfloat16":
-        check_nodes("bfloat16", 0.0)
+        check_nodes("bfloat16", TrialResources())
         assert len(driver.reports[0]) == EPOCHS
         return
     with pytest.raises(
         UserError, match=f"node {socket.gethostname()} does not compute in bfloat16.* leave the node out"
     ):
-        check_nodes("bfloat16", 0.0)
+        check_nodes("bfloat16", TrialResources())
     assert not driver.reports
     assert "does not compute in bfloat16" in driver.failures[0]
 
@@ -179,7 +180,7 @@ def test_a_lost_worker_is_told_apart_from_a_failure_and_its_trial_goes_on():
 
 
 def test_a_worker_that_says_nothing_for_too_long_fails_its_trial_and_the_others_go_on():
-    from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
 
     materials, _ = tiny_materials("bert", "cola")
     driver = Attacker([order(0), order(1)])

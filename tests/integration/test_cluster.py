@@ -15,7 +15,8 @@ from search_runs import SPACE, Place, make_place
 JOIN = """
 import sys
 import ray
-from qrlora_search.adapters.ray_engine.cluster import missing_nodes, ray_running
+from qrlora_search.adapters.ray_engine.cluster import ray_running
+from qrlora_search.adapters.ray_engine.resources import TrialResources, missing_nodes
 from qrlora_search.values.errors import UserError
 
 def where():
@@ -24,7 +25,8 @@ def where():
 
 try:
     with ray_running(sys.argv[1], 1):
-        print(missing_nodes({"zone": "c", "rack": "!x"}, 0, 1), missing_nodes({"zone": "b"}, 0, 1), sep="\\n")
+        for labels in ({"zone": "c", "rack": "!x"}, {"zone": "b"}):
+            print(missing_nodes(TrialResources(labels=labels)))
         for node in ray.nodes():
             on = {"ray.io/node-id": node["NodeID"]}
             print(ray.get(ray.remote(where).options(num_cpus=1, label_selector=on).remote()))

@@ -15,14 +15,12 @@ from pathlib import Path
 import pytest
 
 from loopback import loopback
-from postgres import running
 from qrlora_search.app.sweep_record import records
 from qrlora_search.app.sweep_schedule import crontab
 from qrlora_search.describe.sweep import load_sweep
 from search_runs import SPACE, make_place
 
 pytestmark = pytest.mark.evidence
-pytest.importorskip("aiohttp_cors", reason="Ray's job server is not installed: pip install '.[cluster]'")
 
 SPEC = """
 name = "night"
@@ -45,12 +43,6 @@ database = "$NIGHT_DATABASE"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("postgres") / "place") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def place(tmp_path_factory):
     made = make_place(tmp_path_factory.mktemp("sweep"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=1000)
     (made.folder / "sweep.toml").write_text(SPEC.format(folder=made.folder))
@@ -60,6 +52,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(place, server, tmp_path_factory):
+    pytest.importorskip("aiohttp_cors", reason="Ray's job server is not installed: pip install '.[cluster]'")
     environment = {**place.environment(), "NIGHT_DATABASE": server.url}
     with loopback(tmp_path_factory.mktemp("cluster"), environment, dashboard=True) as found:
         yield found

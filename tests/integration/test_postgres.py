@@ -6,17 +6,10 @@ import optuna
 import psycopg
 import pytest
 
-from postgres import running
 from qrlora_search.adapters.optuna_search.study import StudySink
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.storage import VARIABLE, check_storage, claim_place, drop_record, has_record, schema_of
 from qrlora_search.values.errors import SinkError, UserError
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("postgres") / "place") as found:
-        yield found
 
 
 @pytest.fixture

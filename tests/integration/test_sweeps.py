@@ -11,7 +11,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from postgres import running
 from qrlora_search.app.sweep_compare import SweepReport
 from qrlora_search.app.sweep_record import load_record
 from qrlora_search.describe.sweep import load_sweep
@@ -39,12 +38,6 @@ database = "$NIGHT_DATABASE"
 command = ["sh", "-c", "cat > told"]
 """
 COMMAND = "from qrlora_search.app.cli import main; raise SystemExit(main())"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("postgres") / "place") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,7 @@ def test_bad_times(text):
         ({"gpus_per_trial": math.inf}, "--gpus-per-trial inf is out of range"),
         ({"time_limit": "soon"}, "--time-limit 'soon' is no time"),
         ({"cpus_per_trial": 0}, "--cpus-per-trial 0 is out of range: the processors of a trial"),
+        ({"cpus_per_trial": 10**6}, "--cpus-per-trial 1000000 is more than the"),
         ({"labels": ("zone=a",)}, "--label zone=a: labels choose among a cluster's nodes; give --address, too"),
         (
             {"labels": ("zone",), "address": "h:1"},

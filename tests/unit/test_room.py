@@ -3,8 +3,8 @@
 import pytest
 import ray
 
-from qrlora_search.adapters.ray_engine import cluster, engine
-from qrlora_search.adapters.ray_engine.engine import Room, TrialResources
+from qrlora_search.adapters.ray_engine import resources
+from qrlora_search.adapters.ray_engine.resources import Room, TrialResources, missing_nodes
 
 NODES = [
     {"Alive": True, "Resources": {"CPU": 8.0}, "Labels": {"zone": "a"}},
@@ -41,22 +41,24 @@ def test_one_trial_more_is_under_way_than_living_nodes_hold(each, held):
 
 def test_nodes_that_join_are_seen_after_a_few_seconds(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(engine.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(resources.time, "monotonic", lambda: now[0])
     room = Room(TrialResources())
     assert room() == 13
     monkeypatch.setattr(ray, "nodes", lambda: [*NODES, NODES[0]])
     assert room() == 13
-    now[0] += engine.LOOK_S + 1
+    now[0] += resources.LOOK_S + 1
     assert room() == 21
 
 
 def test_what_no_node_can_hold_is_said():
-    assert cluster.missing_nodes({"zone": "a"}, 0.0, 8) == ""
-    assert cluster.missing_nodes({}, 0.5, 1) == ""
-    said = cluster.missing_nodes({"zone": "a"}, 1.0, 1)
+    assert missing_nodes(TrialResources(threads=8, labels={"zone": "a"})) == ""
+    assert missing_nodes(TrialResources(gpus=2.0)) == ""
+    said = missing_nodes(TrialResources(gpus=1.0, labels={"zone": "a"}))
     assert said.startswith(
         "none of the cluster's 3 nodes has 1 CPU, 1 GPU, zone=a (labels there: zone=a, zone=b): trials"
     )
+    more = missing_nodes(TrialResources(gpus=4.0))  # a node with some GPUs is not enough
+    assert more.startswith("none of the cluster's 3 nodes has 1 CPU, 4 GPU (labels")
 
 
 def test_labels_reach_rays_placement():

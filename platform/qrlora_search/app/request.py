@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qrlora_search.describe.space import SearchSpace, load_space
 from qrlora_search.describe.tasks import Task, find_task
+from qrlora_search.method.machine import cpus_here
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.times import parse_seconds
 
@@ -58,6 +59,11 @@ def check_request(request: SearchRequest) -> Checked:
     _at_least_one("--max-params", request.max_params, "the most adapter parameters that a trial may train")
     _at_least_one("--concurrency", request.concurrency, "the number of trials side by side")
     _at_least_one("--cpus-per-trial", request.cpus_per_trial, "the processors of a trial")
+    if request.address is None and (request.cpus_per_trial or 1) > cpus_here():
+        raise UserError(
+            f"--cpus-per-trial {request.cpus_per_trial} is more than the {cpus_here()} processors here; lower it, "
+            "or give the --address of a cluster"
+        )
     _at_least_one("--train-limit", request.train_limit, "the most rows of train to use")
     if not 0 <= request.seed < 2**31:
         raise UserError(f"--seed {request.seed} is out of range; use a whole number from 0 to {2**31 - 1}")

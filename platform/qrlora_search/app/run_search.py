@@ -109,18 +109,20 @@ def _in_its_folder(planned: Planned, console: Console, resume: bool, run: Callab
 def _run_on_ray(
     planned: Planned, console: Console, resumed: bool, signals: Signals, metrics_port: int | None = None
 ) -> int:
-    from qrlora_search.adapters.ray_engine.cluster import check_nodes, missing_nodes
-    from qrlora_search.adapters.ray_engine.engine import RayEngine, TrialResources
+    from qrlora_search.adapters.ray_engine.cluster import check_nodes
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
+    from qrlora_search.adapters.ray_engine.resources import TrialResources, missing_nodes
     from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
 
     plan, store, started = planned.plan, Store(default_root()), time.monotonic()
     local, workers, cpus = plan.address is None, plan.space.warm_up.workers, cpus_here()
     threads = plan.cpus_per_trial or (max(1, cpus // (plan.concurrency or 1)) if local else 1)
+    each = TrialResources(threads, plan.gpus_per_trial, plan.labels)
     if not local:
-        waits = missing_nodes(plan.labels, plan.gpus_per_trial, threads)
+        waits = missing_nodes(each)
         if waits:
             _tell(console, started, waits)
-        check_nodes(plan.precision, plan.gpus_per_trial)
+        check_nodes(plan.precision, each)
     share = max(1, cpus // workers) if local else threads
     runner = RayWarmUp(threads=share, use_gpu=plan.gpus_per_trial > 0, labels=plan.labels)
     prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
@@ -133,7 +135,6 @@ def _run_on_ray(
     )
     materials, room = prepared.materials.for_workers(), plan.space.states
     silence_s = plan.space.training.report_timeout_s
-    each = TrialResources(threads, plan.gpus_per_trial, plan.labels)
     engine = RayEngine(materials, room, plan.concurrency, each, silence_s)
     session = Session(planned, prepared, console, resumed)
     work = Workforce(threads, workers if plan.gpus_per_trial > 0 else cpus)

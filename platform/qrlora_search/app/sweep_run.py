@@ -161,7 +161,7 @@ def _on_one_cluster(place: Place, jobs: dict[str, Job]) -> int:
     request = check_request(request_of(spec, first, Turn(1), "")).request
     if request.address is not None:
         check_address(request.address)
-    cpus = max(cpus_here(), spec.resources.concurrency or 1)
+    cpus = max(cpus_here(), (spec.resources.concurrency or 1) * (spec.resources.cpus_per_trial or 1))
     with ray_running(request.address, cpus):
         while not _all_rounds_done(place):
             if all(one.turns >= record.planned for one in open_entries(record).values()):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrlora_search.app.report_files import write_atomically
-from qrlora_search.app.views.candidates import WARM_UP, Standing, members_of
+from qrlora_search.app.views.candidates import WARM_UP, Standing
 from qrlora_search.app.views.members import words_of
 from qrlora_search.describe.plan import Frozen, SearchPlan
 from qrlora_search.describe.proposals import Spectra
@@ -79,8 +79,13 @@ class TrialsView(Frozen):
 def build_trials_view(history: History) -> TrialsView:
     """Returns the view of a search whose data are prepared."""
     kinds: dict[int | None, str] = {None: "warm-up", HEAD_ONLY: "head-only"}
-    standing = Standing(history) if (None, "selection") in history.scored else None
-    by_seed = standing if standing is not None and standing.is_confirmed else None
+    standing = Standing(history)
+    confirmed = controls = None
+    if standing.is_confirmed:
+        confirmed = [_confirmed(standing, one.point) for one in standing.members]
+        controls = {
+            "warm-up" if point == WARM_UP else "head-only": _runs(standing, point) for point in standing.control_points
+        }
     return TrialsView(
         search_id=history.search_id,
         plan=_plan(history),
@@ -91,12 +96,8 @@ def build_trials_view(history: History) -> TrialsView:
             if split == "selection" and number in kinds
         },
         trials=[_trial(one) for one in history.searched],
-        confirmed=None if by_seed is None else [_confirmed(by_seed, point) for point in members_of(history)],
-        confirmed_controls=None
-        if by_seed is None
-        else {
-            "warm-up" if point == WARM_UP else "head-only": _runs(by_seed, point) for point in by_seed.control_points
-        },
+        confirmed=confirmed,
+        confirmed_controls=controls,
     )
 
 

@@ -6,12 +6,12 @@ import socket
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from qrlora_search.adapters.ray_engine.bundle import write_bundle
+from qrlora_search.adapters.ray_engine.resources import TrialResources, living_nodes
 from qrlora_search.describe.plan import Precision
 from qrlora_search.method.machine import refusal
 from qrlora_search.values.errors import UserError
@@ -77,58 +77,20 @@ def set_environment(address: str | None) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray does so by itself only for clusters that it finds itself
 
 
-def _plain(labels: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in labels.items() if not value.startswith(("!", "in("))}
-
-
-def living_nodes(labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """Returns the cluster's nodes with these labels, in Ray's words; patterns (`!a`, `in(a,b)`) are left to Ray."""
-    import ray
-
-    wanted = _plain(labels).items()
-    nodes: list[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node for node in nodes if node["Alive"] and wanted <= dict(node["Labels"]).items()]
-
-
-def missing_nodes(labels: Mapping[str, str], gpus: float, cpus: int) -> str:
-    """Returns in words that no node can hold a trial yet, or an empty text. One may still join: trials wait for it."""
-    import ray
-
-    if any(
-        node["Resources"].get("CPU", 0) >= cpus and node["Resources"].get("GPU", 0) >= min(gpus, 1)
-        for node in living_nodes(labels)
-    ):
-        return ""
-    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    plain = _plain(labels)
-    asked = [f"{cpus} CPU", *([f"{gpus:g} GPU"] if gpus else []), *(f"{name}={value}" for name, value in plain.items())]
-    known = {f"{name}={value}" for node in alive for name, value in node["Labels"].items() if "/" not in name}
-    there = ", ".join(sorted(known)) or "none"
-    return (
-        f"none of the cluster's {len(alive)} nodes has {', '.join(asked)} (labels there: {there}): "
-        "trials wait until one joins"
-    )
-
-
-def check_nodes(precision: Precision, gpus: float) -> None:
+def check_nodes(precision: Precision, each: TrialResources) -> None:
     """Raises UserError where a node that can hold a trial lacks the plan's precision; later nodes refuse trials.
 
-    gpus: a trial's. The node is asked with them in hand: without, Ray hides its accelerators and the processor answers.
+    The node is asked with a trial's GPUs in hand: without, Ray hides its accelerators and the processor answers.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     if precision == "float32":
         return
-    needed = {"GPU": gpus} if gpus else {"CPU": 1}
-    able = [
-        str(node["NodeID"])
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"] and all(node["Resources"].get(kind, 0) >= amount for kind, amount in needed.items())
-    ]
+    able = [str(node["NodeID"]) for node in living_nodes(each.labels) if each.fits(node)]
     asks = [
         ray.remote(refusal).options(
-            num_cpus=0, num_gpus=gpus, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            num_cpus=0, num_gpus=each.gpus, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         )
         for node in able
     ]

@@ -7,9 +7,8 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -20,14 +19,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from qrlora_search.adapters.ray_engine.cluster import living_nodes
 from qrlora_search.adapters.ray_engine.losses import how_it_ended
+from qrlora_search.adapters.ray_engine.resources import Room, TrialResources
 from qrlora_search.adapters.ray_engine.trainable import FAILURE, REPORT, TrialActor
 from qrlora_search.describe.protocols import TrialDriver
 from qrlora_search.describe.space import States
 from qrlora_search.method.workbench import Materials
-
-LOOK_S = 5.0
 
 
 class _Unpicklable:
@@ -35,27 +32,6 @@ class _Unpicklable:
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-@dataclass(frozen=True)
-class TrialResources:
-    """What a trial takes. threads: processors. gpus: a fraction, or a whole number. labels: of its nodes."""
-
-    threads: int = 1
-    gpus: float = 0.0
-    labels: dict[str, str] = field(default_factory=dict)
-
-    def fits(self, node: Mapping[str, Any]) -> int:
-        """Returns how many trials a node holds."""
-        amounts = node["Resources"]
-        places = int(amounts.get("CPU", 0.0) // self.threads)
-        return min(places, int(amounts.get("GPU", 0.0) / self.gpus + 1e-9)) if self.gpus else places
-
-    def bundle(self) -> tune.PlacementGroupFactory:
-        """Returns it in Ray Tune's words."""
-        amounts = {"CPU": float(self.threads), **({"GPU": self.gpus} if self.gpus else {})}
-        chosen: dict[str, Any] = {"bundle_label_selector": [self.labels]} if self.labels else {}
-        return tune.PlacementGroupFactory([amounts], **chosen)
 
 
 class DriverSearcher(_Unpicklable, Searcher):
@@ -179,22 +155,6 @@ class _Watch(_Unpicklable, Stopper):
     def stop_all(self) -> bool:
         self.silent.end_silent()
         return self.driver.interrupted
-
-
-class Room:
-    """How many trials may be under way on a cluster: what its nodes hold, and one that waits, so that a place that gets
-    free or a node that joins has a trial at once, and an autoscaler sees that more is wanted.
-    """
-
-    def __init__(self, each: TrialResources) -> None:
-        self.each, self.asked, self.found = each, -math.inf, 1
-
-    def __call__(self) -> int:
-        """Returns the number, looked up every few seconds."""
-        now = time.monotonic()
-        if now - self.asked > LOOK_S:
-            self.asked, self.found = now, 1 + sum(map(self.each.fits, living_nodes(self.each.labels)))
-        return self.found
 
 
 @contextmanager
