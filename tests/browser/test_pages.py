@@ -22,7 +22,9 @@ BUDGET = 10
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Place:
-    made = make_place(tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=600)
+    made = make_place(
+        tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=600, told=0.8
+    )
     (made.folder / "space.toml").write_text(LEARNT, encoding="utf-8")
     return made
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from engine_contract import EPOCHS, Accountant, order
@@ -102,6 +103,24 @@ def test_an_interrupted_run_returns_and_starts_nothing_more(make):
     driver = Accountant([order(number) for number in range(6)], interrupt_after=2)
     make(1).run(driver)
     assert driver.started == [0]
+
+
+def test_a_trial_is_trained_on_the_warm_up_that_it_stands_on():
+    """One worker turns from one warm-up to the other and back; weights and scores are those of training there alone."""
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
+
+    first, _ = tiny_materials("bert", "cola")
+    moved = {name: array + np.float32(0.05) * np.sign(array) for name, array in first.state.items()}
+    grounds = [first, replace(first, state=moved, fingerprint="another warm-up")]
+    orders = [replace(order(number), seed=number, warm_up=warm_up) for number, warm_up in enumerate((0, 1, 0))]
+    driver = Accountant(list(orders))
+    RayEngine(grounds[0], States(), 1, TrialResources(), further=grounds[1:]).run(driver)
+    for one in orders:
+        trainer = TrialTrainer(build_workbench(grounds[one.warm_up]), one)
+        for report in driver.reports[one.trial]:
+            alone = trainer.step()
+            assert (alone.packed, alone.score) == (report.packed, report.score)
+            assert alone.loss == pytest.approx(report.loss, abs=1e-5)
 
 
 def test_nothing_to_do_returns_at_once(make):

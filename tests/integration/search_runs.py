@@ -8,6 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from qrlora_search.describe.tasks import TASKS
 from qrlora_search.method.standin import generate
 from tiny import save_tiny_model
@@ -25,14 +28,18 @@ random_first = 3
 """
 
 LEARNT = (
-    SPACE.replace("epochs = 1\nlearning_rate = 1e-3", "epochs = 12\nlearning_rate = 3e-3")
+    SPACE.replace("epochs = 1\nlearning_rate = 1e-3", "epochs = 4\nlearning_rate = 1e-3")
     + """
+[head]
+modes = ["trained"]
 [learning_rate]
-low = 0.02
-high = 0.5
+low = 0.1
+high = 2.0
+[confirm]
+share = 1.0
 """
 )
-"""With 600 rows of sst2 trials differ from the control, so that the front has members."""
+"""With rows whose label is in their words, adapters learn what this warm-up is too short for: the front has members."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,21 @@ class Place:
         )  # fmt: skip
 
 
-def make_place(folder: Path, cache: Path, task: str, family: str, rows: int = 160) -> Place:
-    """Return a place with `rows` generated rows of train and half as many in each report split."""
-    data = generate(task)
+def with_label_told(frame: pd.DataFrame, column: str, share: float) -> pd.DataFrame:
+    """Return rows of which a share has a word for its label at the end of a text; the others have any one."""
+    random = np.random.default_rng(0)
+    told = np.where(random.uniform(size=len(frame)) < share, frame["label"], random.integers(0, 2, len(frame)))
+    words = [f"{text} {('apple', 'pear')[int(label)]}" for text, label in zip(frame[column], told, strict=True)]
+    return frame.assign(**{column: words}) if share else frame
+
+
+def make_place(folder: Path, cache: Path, task: str, family: str, rows: int = 160, told: float = 0.0) -> Place:
+    """Return a place with `rows` generated rows of train and half as many in each report split.
+
+    told: share of rows of a classification whose label stands in their first text as a word, which even a tiny model
+    of random weights can learn.
+    """
+    data = {name: with_label_told(frame, TASKS[task].texts[0], told) for name, frame in generate(task).items()}
     texts = [text for column in TASKS[task].texts for text in data["train"][column]]
     words = sorted({word.strip(".,?!'").lower() for text in texts for word in text.split()})
     save_tiny_model(folder / "model", family, words[:3000])

@@ -27,7 +27,17 @@ from search_runs import SPACE, make_place
 
 pytestmark = pytest.mark.evidence
 
-MORE = '[confirm]\nshare = 2.0\nseeds = 2\n[head]\nmodes = ["trained"]\n[learning_rate]\nlow = 0.1\nhigh = 3.0\n'
+MORE = """
+[confirm]
+share = 2.0
+seeds = 3
+warmups = 3
+[head]
+modes = ["trained"]
+[learning_rate]
+low = 0.1
+high = 3.0
+"""
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +81,20 @@ def test_a_killed_confirmation_goes_on_where_it_was(killed):
     for number, run in ended.items():
         assert history.confirmation.runs[number].reports == run.reports  # not trained again
     assert [one.number for one in history.searched] == [one.number for one in before.searched]
-    assert {run.seed for run in history.confirmation.runs.values()} <= {plan.seed + 1, plan.seed + 2}
+    assert {run.seed for run in history.confirmation.runs.values()} <= {plan.seed + 1, plan.seed + 2, plan.seed + 3}
+    assert {run.warm_up for run in history.confirmation.runs.values()} <= {0, 1, 2}
+    assert all(run.warm_up == (run.seed - plan.seed - 1) % 3 for run in history.confirmation.runs.values())
     assert history.confirmation.epochs <= history.confirmation.allowed
     assert "[confirming, " in said
     assert "winner's curse" in said or not history.confirmation.candidates
+
+
+def above(history, scores, split) -> float:
+    """Return a point's score: the mean of the controls, and how far each training is above its warm-up's."""
+    controls = [history.scored[None, split], *(history.confirmation.controls[one, split] for one in (1, 2))]
+    levels = [one.metrics["pearson"] for one in controls]
+    gains = [one.metrics["pearson"] - levels[warm_up] for warm_up, one in scores]
+    return float(np.mean(levels) + np.mean(gains))
 
 
 def test_the_front_is_decided_by_further_seeds_alone(killed):
@@ -86,10 +106,10 @@ def test_the_front_is_decided_by_further_seeds_alone(killed):
     assert [run.trial for run in history.confirmation.runs.values()].count(HEAD_ONLY) > 0  # the control, too
     for one in view.members:
         again = history.confirmation.scores_of((one.trial, one.kept), "selection")
-        assert one.selection.score == pytest.approx(np.mean([each.metrics["pearson"] for each in again]))
+        assert one.selection.score == pytest.approx(above(history, again, "selection"))
         assert one.selection.seeds == len(again)
         reported = history.confirmation.scores_of((one.trial, one.kept), "validation")
-        assert one.report[0].score == pytest.approx(np.mean([each.metrics["pearson"] for each in reported]))
+        assert one.report[0].score == pytest.approx(above(history, reported, "validation"))
         assert one.report[0].n == plan.counts.report["validation"]
     named = {one.adapter for one in view.members}
     files = {f"front/{path.name}" for path in (place.folder / "out" / "front").glob("*.safetensors")}

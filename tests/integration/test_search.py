@@ -36,7 +36,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, cache) -> Place:
-    made = make_place(tmp_path_factory.mktemp("sst2"), cache, "sst2", "bert", rows=600)
+    made = make_place(tmp_path_factory.mktemp("sst2"), cache, "sst2", "bert", rows=600, told=0.8)
     (made.folder / "space.toml").write_text(LEARNT, encoding="utf-8")
     return made
 
@@ -88,7 +88,7 @@ def test_the_output_is_whole_and_its_counts_agree_with_the_record(done):
     assert view.members
     assert {one.trial for one in view.members} <= {one.number for one in history.in_state(TrialState.FINISHED)}
     rows = list(csv.DictReader((output / "front.csv").read_text().splitlines()))
-    assert [row["kind"] for row in rows] == ["control warm-up"] + ["member"] * len(view.members)
+    assert [row["kind"] for row in rows] == ["control warm-up", "control head-only"] + ["member"] * len(view.members)
     assert view.plan.counts.report == {"validation": 300}
 
 

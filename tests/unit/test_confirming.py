@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
+from qrlora_search.app.compare_fronts import Compared, Side
 from qrlora_search.app.confirming import Confirming
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
@@ -16,6 +17,7 @@ from qrlora_search.app.views.candidates import Standing, members_of
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import History, history_of
+from qrlora_search.values.comparing import example_weights
 from qrlora_search.values.packing import pack
 from qrlora_search.values.states import Report, TrialState
 from scripted import SPECTRA, KeptFiles, ListSampler, ScriptedError, plan
@@ -39,16 +41,21 @@ def accuracy(right: float) -> float:
 
 @dataclass
 class Ends:
-    """How each training ends: by (trial's parameters, seed); the search itself trains with seed 0."""
+    """How each training ends: by (trial's parameters, seed); the search itself trains with seed 0. moved: what each
+    warm-up does to all that stands on it.
+    """
 
     scores: dict[tuple[int, int], float]
     fails: frozenset[tuple[int, int]] = frozenset()
     trained: list[tuple[int, int]] = field(default_factory=list)
+    moved: tuple[float, ...] = (0.0,)
+    stood_on: dict[int, int] = field(default_factory=dict)
 
     def begin(self, order):
         key = (order.configuration.parameters, order.seed)
         self.trained.append(key)
-        return Training(self.scores.get(key, 0.5), key in self.fails)
+        self.stood_on[order.seed] = order.warm_up
+        return Training(self.scores.get(key, 0.5) + self.moved[order.warm_up], key in self.fails)
 
     def of(self, parameters: int, seed: int) -> float:
         return self.scores[parameters, seed]
@@ -88,7 +95,9 @@ class Scorer:
         self.ends, self.weights = ends, Weights(folder)
 
     def score(self, wanted, split):
-        right = 0.7 if wanted is None else self.ends.of(wanted.trial.configuration.parameters, wanted.seed)
+        right = 0.7 + (0.0 if wanted is None else self.ends.moved[wanted.warm_up])
+        if wanted is not None and wanted.trial is not None:
+            right += self.ends.of(wanted.trial.configuration.parameters, wanted.seed) - 0.7
         return {"split": split, "metrics": {"accuracy": accuracy(right)}, "loss": 0.5, "packed": guesses(right)}
 
 
@@ -158,6 +167,39 @@ def test_a_lucky_trial_leaves_the_front_and_one_that_it_hid_does_not_enter(tmp_p
     assert [(one.trial, len(one.runs)) for one in trials.confirmed or []] == [(0, 2), (3, 1)]
     assert {kind: len(runs) for kind, runs in (trials.confirmed_controls or {}).items()} == {"warm-up": 1}
     assert confirming.scorer.weights.kept  # the adapters are kept, to be scored on the report split
+
+
+def test_further_warm_ups_move_scores_and_no_place_on_the_front(tmp_path):
+    """The further warm-ups lie far apart from the search's own. Trial 1 is out, as with one warm-up; the others are
+    what they are above their controls. Since that is the same on the first two, no third seed is trained.
+    """
+    ends = ends_of(*[(0.74, 0.80, 0.77, 0.82), *[(0.74, 0.69, 0.77, 0.81)] * 3])
+    ends = replace(ends, moved=(0.0, 0.06, -0.03), trained=[])
+    history, record, _ = search(tmp_path, ends, share=3.0, seeds=3, warmups=3)
+    assert {seed: warm_up for seed, warm_up in ends.stood_on.items() if seed} == {1: 0, 2: 1}
+    assert "stopped early" in history.confirmation.reason
+    assert sorted(history.confirmation.controls) == [(1, "selection"), (2, "selection")]
+    assert [trial for trial, _ in members_of(history)] == [0, 3]
+    view = build_front_view(history, "complete", 1.0)
+    control = view.controls[0].selection
+    assert (control.score, control.seeds, control.over) == (pytest.approx(0.71), 3, "warm-ups, seeds and examples")
+    assert [one.selection.score for one in view.members] == pytest.approx(
+        [0.75, 0.82]
+    )  # moved by 0.01, as the control is
+    assert [one.on_selection.difference for one in view.members] == pytest.approx([0.04, 0.11])
+    assert view.confirmation.curse == pytest.approx((0.0 + 0.11 + 0.01) / 3)
+    assert view.confirmation.warmups == 3
+    assert any("3 of them" in note for note in view.notes)
+    assert history_of(record.all()).confirmation == history.confirmation
+    trials = build_trials_view(history)
+    assert len(trials.confirmed_controls["warm-up"]) == 3
+    assert [one.warm_ups for one in trials.confirmed] == [(0, 1), (0, 1)]
+    side = Side(Compared("it", trials), example_weights(N), confirmed=True)
+    assert side.scores_P == pytest.approx([0.71, 0.75, 0.82])
+    wide = view.members[1].selection
+    assert side.drawn_PB[2].std() == pytest.approx(np.ptp([wide.low, wide.high]) / 3.92, rel=0.6)
+    apart = side.drawn_PB[2] - side.drawn_PB[0]
+    assert apart.std() < side.drawn_PB[2].std() / 2
 
 
 def test_share_0_switches_it_off_and_everything_says_unconfirmed(tmp_path):
@@ -233,7 +275,7 @@ def test_a_resumed_confirmation_repeats_what_was_unfinished_alone(tmp_path):
     points = [(0, None), (1, None), (3, None)]
     for point in points:
         mine, theirs = (
-            [one.metrics for one in history.confirmation.scores_of(point, "selection")] for history in (again, whole)
+            [one.metrics for _, one in history.confirmation.scores_of(point, "selection")] for history in (again, whole)
         )
         assert mine == theirs
     assert all(run.state is TrialState.FINISHED for run in again.confirmation.runs.values())

@@ -291,7 +291,8 @@ def test_confirmation_selection_and_derived_are_tables_of_the_space(tmp_path):
     space = load_space("sst2", file)
     assert (space.confirm.share, space.selection.on, space.derived.halvings) == (0.0, "validation", 0)
     for text, message in {
-        "[confirm]\nwarmups = 2\n": "repeating warm-ups is not there yet; use 1",
+        "[confirm]\nwarmups = 2\n": "two leave one degree of freedom",
+        "[confirm]\nwarmups = 5\n": "warmups = 5 is more than seeds = 3",
         "[confirm]\nshare = -1.0\n": "confirm.share = -1",
         '[selection]\non = "test"\n': "selection.on = 'test'",
         "[confirm]\nsede = 2\n": "did you mean 'seeds'",

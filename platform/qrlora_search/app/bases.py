@@ -26,9 +26,10 @@ def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
 
     Raises UserError where trials were trained on another base: a warm-up that was made again has other last bits.
     """
-    folder = output / BASE
+    folder, further = output / BASE, [one.fingerprint for one in prepared.further]
     if (folder / BASE_FILE).is_file():
-        if read_base(folder)["weights"] != prepared.materials.fingerprint:
+        there = read_base(folder)
+        if [there["weights"], *there.get("further", [])] != [prepared.materials.fingerprint, *further]:
             raise UserError(
                 f"--output {str(output)!r} has trials on another warm-up than the one that is now in the cache, which "
                 "was made again since; put the cache of that time back (QRLORA_CACHE), or name another output"
@@ -49,6 +50,7 @@ def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
         "factors": {how: hash_file(folder / factors_file(how)) for how in prepared.bases},
         "bases_of": plan.space.bases.of,
         "stand_in": plan.stand_in,
+        "further": further,
     }
     write_atomically(folder / BASE_FILE, json.dumps(facts, indent=1).encode())
 

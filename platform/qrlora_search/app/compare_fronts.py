@@ -1,7 +1,7 @@
 """Searches on the same examples: fronts, areas under one reference, and what only one of them reaches."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -16,7 +16,7 @@ from qrlora_search.values.comparing import Floats, areas, example_weights, perce
 from qrlora_search.values.fronts import front
 from qrlora_search.values.intervals import Statistic, statistic
 from qrlora_search.values.packing import unpack
-from qrlora_search.values.repeated import vary
+from qrlora_search.values.repeated import levelled, vary, vary_level
 from qrlora_search.values.states import FinishedTrial
 
 
@@ -58,55 +58,73 @@ def _score(kind: Statistic, labels_N: Floats, predictions_N: Floats) -> float:
 
 @dataclass(frozen=True)
 class Member:
-    """A point of a front. runs: predictions, shape (N,), by training. kept: coefficients, None for all."""
+    """A point of a front. runs: predictions, shape (N,), by training. kept: coefficients, None for all. warm_ups: which
+    one each training stands on; empty for the search's own.
+    """
 
     trial: int
     kept: int | None
     words: str
     parameters: int
     runs: list[Floats]
+    warm_ups: Sequence[int] = ()
 
 
 class Side:
     """One search on the group's examples: its front and its better control, with scores and resamples.
 
     confirmed: by further seeds; else by the scores that brought members in. scores_P: of control and members, means
-    over trainings. drawn_PB: what they might have been, over the group's resamples of examples and over seeds.
+    over trainings. drawn_PB: what they might have been, over the group's resamples of examples, over seeds and, where
+    the search has several, over warm-ups.
     """
 
     def __init__(self, search: Compared, weights_BN: Floats, confirmed: bool) -> None:
         self.search, self.kind, view = search, search.task.statistic, search.view
         self.labels_N, self.weights_BN = unpack(view.labels), weights_BN
         again = (view.confirmed_controls or {}) if confirmed else {}
-        controls = {name: again.get(name) or [packed] for name, packed in view.controls.items()}
-        found = {name: [unpack(packed) for packed in runs] for name, runs in controls.items()}
-        self.control_name, control_runs = max(found.items(), key=lambda one: self._mean(one[1]))
-        self.front = self._confirmed() if confirmed else self._raw(self._mean(control_runs))
-        trained = [control_runs, *(one.runs for one in self.front)]
-        scores = [[_score(self.kind, self.labels_N, run) for run in runs] for runs in trained]
+        packed = {name: again.get(name) or [packed] for name, packed in view.controls.items()}
+        found = {name: [unpack(one) for one in runs] for name, runs in packed.items()}
+        self.grounds = found["warm-up"]
+        on = {"warm-up": list(range(len(self.grounds))), "head-only": view.head_warm_ups if confirmed else []}
+        controls = {name: (runs, on[name]) for name, runs in found.items()}
+        self.control_name, control = max(controls.items(), key=lambda one: float(np.mean(self._scores(*one[1]))))
+        self.front = self._confirmed() if confirmed else self._raw(float(np.mean(self._scores(*control))))
+        trained = [control, *((one.runs, one.warm_ups) for one in self.front)]
+        scores = [self._scores(*one) for one in trained]
         self.scores_P = np.array([np.mean(each) for each in scores])
-        self.drawn_PB = np.array([np.mean([self._resampled(run) for run in runs], axis=0) for runs in trained])
+        self.drawn_PB = np.array([np.mean(self._resamples(*one), axis=0) for one in trained])
         groups: dict[int, list[int]] = {}
         for place, one in enumerate(self.front, 1):
             groups.setdefault(one.trial, []).append(place)
         if self.control_name == "head-only":
             groups[HEAD_ONLY] = [0]
         vary(self.drawn_PB, groups, scores, _seed_of(search))
+        vary_level(self.drawn_PB, [self._score(one) for one in self.grounds], _seed_of(search))
 
     @property
     def control(self) -> float:
         """Returns the better control's score."""
         return float(self.scores_P[0])
 
-    def _mean(self, runs: list[Floats]) -> float:
-        return float(np.mean([_score(self.kind, self.labels_N, run) for run in runs]))
+    def _score(self, predictions_N: Floats) -> float:
+        return _score(self.kind, self.labels_N, predictions_N)
 
     def _resampled(self, predictions_N: Floats) -> Floats:
         return statistic(self.kind, self.labels_N, predictions_N, self.weights_BN)
 
+    def _scores(self, runs: Sequence[Floats], warm_ups: Sequence[int]) -> list[float]:
+        return levelled([self._score(one) for one in runs], warm_ups, [self._score(one) for one in self.grounds])
+
+    def _resamples(self, runs: Sequence[Floats], warm_ups: Sequence[int]) -> list[Floats]:
+        return levelled(
+            [self._resampled(one) for one in runs], warm_ups, [self._resampled(one) for one in self.grounds]
+        )
+
     def _confirmed(self) -> list[Member]:
         return [
-            Member(one.trial, one.kept, one.words, one.parameters, [unpack(packed) for packed in one.runs])
+            Member(
+                one.trial, one.kept, one.words, one.parameters, [unpack(packed) for packed in one.runs], one.warm_ups
+            )
             for one in self.search.view.confirmed or []
         ]
 

@@ -1,7 +1,7 @@
 """Confirmation: the raw front's members and the head-only control are trained again with further seeds.
 
-A round is one further seed for every point whose place is still open. Rounds end before the next begins, so that what
-is trained does not depend on how many run side by side.
+A round is one further seed for every point whose place is still open, on one of the plan's warm-ups, in turn. Rounds
+end before the next begins, so that what is trained does not depend on how many run side by side.
 """
 
 import threading
@@ -13,7 +13,7 @@ from qrlora_search.app.loop import MOST_RETRIES
 from qrlora_search.app.phases import Interruptible
 from qrlora_search.app.scoring import Scorer, Wanted
 from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing
-from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.plan import MOST_SEED, SearchPlan
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.record.confirmation import Point
 from qrlora_search.record.events import Record
@@ -21,8 +21,6 @@ from qrlora_search.record.history import HEAD_ONLY, History
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.repeated import LEAST_FREEDOM, pooled_spread, undecided
 from qrlora_search.values.states import Decision, FinishedTrial, Report, TrialState
-
-MOST_SEED = 2**31
 
 
 class Confirming(Interruptible):
@@ -55,9 +53,10 @@ class Confirming(Interruptible):
             runs = self.history.confirmation.runs
             again = [run.number for run in runs.values() if (run.trial, run.seed) == (trial, seed)]
             number = again[0] if again else len(runs)
-            self._append("confirm_started", {"run": number, "seed": seed}, trial)
+            warm_up = self.history.confirmation.seeds.index(seed) % len(self.plan.warm_up_seeds)
+            self._append("confirm_started", {"run": number, "seed": seed, "warm_up": warm_up}, trial)
             self.live.add(number)
-            return TrialOrder(number, self.history.trials[trial].configuration, seed)
+            return TrialOrder(number, self.history.trials[trial].configuration, seed, warm_up=warm_up)
 
     def _append(self, kind: str, data: dict[str, object], trial: int | None = None) -> None:
         self.history.apply(self.record.append(kind, data, trial))
@@ -92,6 +91,13 @@ class Confirming(Interruptible):
         if (candidates, allowed, seeds) != (confirmation.candidates, confirmation.allowed, confirmation.seeds):
             data: dict[str, object] = {"candidates": candidates, "epochs": allowed, "seeds": seeds}
             self._append("confirm_planned", data)
+        self._score_controls()
+
+    def _score_controls(self) -> None:
+        for warm_up in range(1, len(self.plan.warm_up_seeds)):
+            if (warm_up, "selection") not in self.history.confirmation.controls:
+                scored = self.scorer.score(Wanted(None, warm_up=warm_up), "selection")
+                self._append("confirm_control", {"warm_up": warm_up, **scored})
 
     def _queue_round(self, seed: int) -> None:
         """Queues one training for each trial whose place is open, as far as the epochs go."""
@@ -134,10 +140,8 @@ class Confirming(Interruptible):
 
     def _still_open(self, standing: Standing, points: list[Point]) -> list[Point]:
         """Returns the points whose further seeds could change the front."""
-        confirmation, objective = self.history.confirmation, standing.task.objective
-        scores = {
-            point: [one.metrics[objective] for one in confirmation.scores_of(point, "selection")] for point in points
-        }
+        confirmation = self.history.confirmation
+        scores = {point: standing.further(point) for point in points}
         held = [point for point in points if scores[point] and not self._failed(point[0])]
         groups = {trial: [scores[point] for point in held if point[0] == trial] for trial, _ in held}
         spread, freedom = pooled_spread(list(groups.values()))
@@ -145,10 +149,10 @@ class Confirming(Interruptible):
             return held
         ours = [sum(scores[point]) / len(scores[point]) for point in held]
         most = len(confirmation.seeds)
-        counts, left = [len(scores[point]) for point in held], [most - len(scores[point]) for point in held]
-        sizes = [standing.parameters(point) for point in held]
-        control = standing.first_score(standing.control_points[0])
-        found = undecided([control, *ours], [0, *sizes], [1, *counts], [0, *left], spread)
+        counts = [len(scores[point]) for point in held]
+        left = [most - len(confirmation.scores_of(point, "selection")) for point in held]
+        sizes, levels = [standing.parameters(point) for point in held], standing.levels
+        found = undecided([sum(levels) / len(levels), *ours], [0, *sizes], [1, *counts], [0, *left], spread)
         return [held[place - 1] for place in found]
 
     def _failed(self, trial: int) -> bool:
@@ -180,7 +184,7 @@ class Confirming(Interruptible):
             if report.epoch < self.history.trials[run.trial].configuration.epochs:
                 return Decision(stop=self.interrupted, reason=self.ending or "a further training goes to its end")
             for kept in self._kept(run.trial):
-                wanted = Wanted(self.history.trials[run.trial], kept, run.number, run.seed)
+                wanted = Wanted(self.history.trials[run.trial], kept, run.number, run.seed, run.warm_up)
                 scored = {"run": trial, "kept": kept, **self.scorer.score(wanted, "selection")}
                 self._append("confirm_scored", scored, run.trial)
             return self._finish(trial, TrialState.FINISHED, f"all {report.epoch} epochs")

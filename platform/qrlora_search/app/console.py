@@ -103,7 +103,7 @@ def confirmation_in_words(plan: SearchPlan) -> str:
     return (
         f"front and control with up to {confirm.seeds} further seeds, at most {confirm.share:g} of the epochs that the "
         f"search trains, {plan.confirm_epochs} if none is stopped; ends early where it cannot change the front; "
-        f"{confirm.warmups} warm-up"
+        f"{confirm.warmups} warm-up{'s, in turn' if confirm.warmups > 1 else ''}"
     )
 
 

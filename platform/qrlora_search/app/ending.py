@@ -30,7 +30,10 @@ class Ending:
             controls = [HEAD_CONTROL] if HEAD_CONTROL in Standing(self.history).control_points else []
             for point in (*controls, *members):
                 self._own(point, split)
-                self._again(point, split)
+            for warm_up in range(len(self.plan.warm_up_seeds)):  # one workbench after the other
+                self._control(warm_up, split)
+                for point in (*controls, *members):
+                    self._again(point, split, warm_up)
         if with_report:
             for point in members:
                 self._own(point, "selection")
@@ -47,12 +50,20 @@ class Ending:
             one = None if trial is None else self.history.trials[trial]
             self._append("scored", self.scorer.score(one, split), trial)
 
-    def _again(self, point: Point, split: str) -> None:
-        """Scores the adapters of a point's further trainings."""
+    def _control(self, warm_up: int, split: str) -> None:
+        """Scores a further warm-up without adapter, where it took part in confirmation."""
+        controls = self.history.confirmation.controls
+        if (warm_up, "selection") in controls and (warm_up, split) not in controls:
+            scored = self.scorer.score(Wanted(None, warm_up=warm_up), split)
+            self._append("confirm_control", {"warm_up": warm_up, **scored}, None)
+
+    def _again(self, point: Point, split: str, warm_up: int) -> None:
+        """Scores the adapters of a point's further trainings on a warm-up."""
         trial, kept = point
         for run in self.history.confirmation.runs_of(trial):
-            if (kept, "selection") in run.scored and (kept, split) not in run.scored:
-                wanted = Wanted(self.history.trials[trial], kept, run.number, run.seed)
+            missing = (kept, "selection") in run.scored and (kept, split) not in run.scored
+            if missing and run.warm_up == warm_up:
+                wanted = Wanted(self.history.trials[trial], kept, run.number, run.seed, warm_up)
                 data = {"run": run.number, "kept": kept, **self.scorer.score(wanted, split)}
                 self._append("confirm_scored", data, trial)
 

@@ -8,12 +8,14 @@ from typing import Literal
 from qrlora_search.describe.plan import Frozen, SearchPlan
 
 VERSION = 2
+Over = Literal["examples", "seeds and examples", "warm-ups, seeds and examples"]
 
 
 class ScoreView(Frozen):
     """A score on one split over n examples, with its standard error and 95 % interval.
 
-    seeds: how many trainings it is the mean of. over: what the interval is over; with one seed examples alone.
+    seeds: how many trainings it is the mean of, for the control as it is how many warm-ups. over: what the interval is
+    over; with one seed examples alone.
     """
 
     split: str
@@ -24,7 +26,7 @@ class ScoreView(Frozen):
     high: float
     metrics: dict[str, float]
     seeds: int = 1
-    over: Literal["examples", "seeds and examples"] = "examples"
+    over: Over = "examples"
 
 
 class DifferenceView(Frozen):
@@ -47,7 +49,7 @@ class ControlView(Frozen):
     """A model without adapter: `warm-up` as it is, or `head-only`, whose head was trained like a trial's.
 
     selection: for the head-only control the mean over its further seeds, where there are any. The warm-up as it is has
-    no seeds: its variation is over examples.
+    no seeds: its variation is over examples, and over warm-ups where there are several.
     """
 
     kind: Literal["warm-up", "head-only"]
@@ -134,7 +136,8 @@ class ConfirmationView(Frozen):
 
     epochs_allowed, epochs_spent: of confirmation, against search_epochs of the search itself. seeds: of batch order.
     curse: mean over candidates of first minus confirmed score; curse_report: mean over members of first minus the score
-    on the first report split (that difference has the two splits' own difference in it, too).
+    on the first report split (that difference has the two splits' own difference in it, too). Both without what the
+    search's own warm-up is above the mean of all of them.
     """
 
     status: Literal["confirmed", "unconfirmed"]

@@ -17,7 +17,7 @@ from qrlora_search.app.serving import check_port
 from qrlora_search.app.session import Session, Workforce
 from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.method.machine import cpus_here
-from qrlora_search.prepare.preparation import bases_inputs, prepare, warm_up_inputs
+from qrlora_search.prepare.preparation import prepare, to_make
 from qrlora_search.prepare.store import Store, default_root
 
 
@@ -50,11 +50,10 @@ def search(request: SearchRequest) -> int:
 def _show_cost(console: Console, planned: Planned) -> None:
     plan, store = planned.plan, Store(default_root())
     warm_up, trials = expected_seconds(plan, measured_speed(plan.precision))
-    cached = store.has("warm-ups", warm_up_inputs(plan, planned.splits))
-    console.print(f"warm-up: {'found in the cache' if cached else f'about {warm_up / 60:.1f} min on one thread'}")
-    console.print(
-        f"bases: {'found in the cache' if store.has('bases', bases_inputs(plan, planned.splits)) else 'to make'}"
-    )
+    warm_ups, bases = to_make(plan, planned.splits, store)
+    minutes, of = warm_ups * warm_up / 60, f" for {warm_ups} of them" if warm_ups > 1 else ""
+    console.print(f"warm-up: {f'about {minutes:.1f} min on one thread{of}' if warm_ups else 'found in the cache'}")
+    console.print(f"bases: {'to make' if bases else 'found in the cache'}")
     console.print(
         f"trials: {plan.budget}, at most {plan.budget * plan.space.training.epochs} epochs; "
         f"about {trials / 60:.1f} min (rough: from this machine's measured speed"
@@ -133,9 +132,9 @@ def _run_on_ray(
         f"prepared; made: {', '.join(prepared.made) or 'nothing, all was in the cache'}; "
         f"{prepared.padding:.1%} of the tokens in training batches are padding",
     )
-    materials, room = prepared.materials.for_workers(), plan.space.states
+    materials, *further = (one.for_workers() for one in (prepared.materials, *prepared.further))
     silence_s = plan.space.training.report_timeout_s
-    engine = RayEngine(materials, room, plan.concurrency, each, silence_s)
+    engine = RayEngine(materials, plan.space.states, plan.concurrency, each, silence_s, further)
     session = Session(planned, prepared, console, resumed)
     work = Workforce(threads, workers if plan.gpus_per_trial > 0 else cpus)
     return session.run(engine, started, signals, work, metrics_port)

@@ -1,7 +1,7 @@
 """Scores the control and the front's members on a split, in the driver, through one path for both."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,58 +68,67 @@ class Weights:
 
 @dataclass(frozen=True)
 class Wanted:
-    """An adapter to be scored. kept: so many of its coefficients, the largest; None for all. run: a further training,
-    with its seed; None for the trial's own.
+    """An adapter to be scored. trial: None for a warm-up without adapter. kept: so many of its coefficients, the
+    largest; None for all. run: a further training, with its seed; None for the trial's own. warm_up: its number.
     """
 
-    trial: TrialHistory
+    trial: TrialHistory | None
     kept: int | None = None
     run: int | None = None
     seed: int | None = None
+    warm_up: int = 0
 
 
 class Scorer:
     """Scores on the splits of a search, in float32 whatever the trials were trained in, as exports are scored.
 
-    The workbench is built at the first use.
+    further: materials of further warm-ups. A workbench is built at the first use, and one at a time is kept.
     """
 
-    def __init__(self, materials: Materials, weights: Weights, seed: int) -> None:
-        self.materials, self.weights, self.seed = replace(materials, precision="float32"), weights, seed
-        self._bench: Workbench | None = None
+    def __init__(self, materials: Materials, weights: Weights, seed: int, further: Sequence[Materials] = ()) -> None:
+        self.grounds = [replace(one, precision="float32") for one in (materials, *further)]
+        self.weights, self.seed = weights, seed
+        self._benches: dict[int, Workbench] = {}
 
     @property
-    def bench(self) -> Workbench:
-        """Returns the driver's own workbench."""
-        if self._bench is None:
-            self._bench = build_workbench(self.materials)
-        return self._bench
+    def materials(self) -> Materials:
+        """Returns the materials of the search's own warm-up."""
+        return self.grounds[0]
+
+    def bench(self, warm_up: int = 0) -> Workbench:
+        """Returns the driver's own workbench on a warm-up."""
+        if warm_up not in self._benches:
+            self._benches.clear()
+            self._benches[warm_up] = build_workbench(self.grounds[warm_up])
+        return self._benches[warm_up]
 
     def score(self, wanted: TrialHistory | Wanted | None, split: str) -> dict[str, object]:
-        """Returns the record's `scored` data: metrics, loss and packed predictions. None: the control."""
-        order, content = None, b""
-        if wanted is not None:
-            order, content = self.adapter(wanted if isinstance(wanted, Wanted) else Wanted(wanted))
-        predictions, loss = predict_with(self.bench, order, content, split)
-        task = self.bench.task
-        metrics = compute_metrics(task, self.bench.splits[split].labels_N, predictions)
+        """Returns the record's `scored` data: metrics, loss and packed predictions. None: the search's own warm-up."""
+        what = wanted if isinstance(wanted, Wanted) else Wanted(wanted)
+        order, content = (None, b"") if what.trial is None else self.adapter(what)
+        bench = self.bench(what.warm_up)
+        predictions, loss = predict_with(bench, order, content, split)
+        task = bench.task
+        metrics = compute_metrics(task, bench.splits[split].labels_N, predictions)
         packed = pack(predictions if task.regression else predictions.astype(np.int64))
         return {"split": split, "metrics": metrics, "loss": loss, "packed": packed}
 
     def adapter(self, wanted: Wanted) -> tuple[TrialOrder, bytes]:
         """Returns an adapter's order and its weights, cut to the coefficients that are kept."""
         one = wanted.trial
+        if one is None:
+            raise ValueError("a warm-up without adapter has no weights of its own")
         configuration, content = one.configuration, self.weights.path(one.number, wanted.run).read_bytes()
         if wanted.kept is not None:
-            configuration, content = keep_largest_of(self.materials, configuration, content, wanted.kept)
+            configuration, content = keep_largest_of(self.grounds[wanted.warm_up], configuration, content, wanted.kept)
         return TrialOrder(one.number, configuration, self.seed if wanted.seed is None else wanted.seed), content
 
 
 def copy_adapter(scorer: Scorer, wanted: Wanted, folder: Path, facts: dict[str, object]) -> None:
     """Writes a member's adapter into a folder: coefficients (and head) as safetensors, what they belong to as JSON."""
     folder.mkdir(exist_ok=True)
-    name = adapter_name(wanted.trial.number, wanted.kept)
     order, content = scorer.adapter(wanted)
+    name = adapter_name(order.trial, wanted.kept)
     write_atomically(folder / f"{name}.safetensors", content)
     what = order.configuration
     told = {"trial": order.trial, "kept": wanted.kept, "configuration": what.to_json(), "parameters": what.parameters}

@@ -55,7 +55,7 @@ class Session:
         self.record = Record(record_url(self.output))
         self.weights = Weights(self.output)
         self.history = history_of(self.record.all())
-        self.scorer = Scorer(prepared.materials, self.weights, self.plan.seed)
+        self.scorer = Scorer(prepared.materials, self.weights, self.plan.seed, prepared.further)
         self.before = self.history.seconds
         self._clear_up()
         keep_base(prepared, self.plan, self.output)

@@ -12,7 +12,7 @@ from qrlora_search.app.sweep_jobs import begin, plan_job
 from qrlora_search.app.sweep_record import Entry, SweepRecord, choose_slot, home_of, load_record, new_record
 from qrlora_search.app.sweep_run import name_database
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
-from qrlora_search.prepare.preparation import bases_inputs, warm_up_inputs
+from qrlora_search.prepare.preparation import to_make
 from qrlora_search.prepare.store import Store, default_root
 from qrlora_search.record.storage import has_record
 from qrlora_search.values.errors import UserError
@@ -75,14 +75,13 @@ def _row(spec: SweepSpec, job: Job, entry: Entry) -> tuple[list[str], float, flo
         return [job.key, job.data, entry.state, "nothing", "", "", ""], 0.0, 0.0
     planned = plan_job(spec, job, turn, entry)
     plan = planned.plan
-    warm, bases = (store.has("warm-ups", warm_up_inputs(plan, planned.splits)),
-                   store.has("bases", bases_inputs(plan, planned.splits)))  # fmt: skip
-    cached = f"{'cached' if warm else 'to make'}, {'cached' if bases else 'to make'}"
+    warm_ups, bases = to_make(plan, planned.splits, store)
+    cached = f"{'to make' if warm_ups else 'cached'}, {'to make' if bases else 'cached'}"
     warm_up, trials = expected_seconds(plan, measured_speed(plan.precision))
     todo = max(0, plan.budget - entry.configurations)
     whole = trials / SHARE_OF_EPOCHS * todo / plan.budget
-    low = (0.0 if warm else warm_up) + whole / max(1, plan.space.training.epochs)
-    high = (0.0 if warm else warm_up) + whole
+    low = warm_ups * warm_up + whole / max(1, plan.space.training.epochs)
+    high = warm_ups * warm_up + whole
     if turn.seconds is not None:
         low, high, amount = min(low, turn.seconds), turn.seconds, f"{turn.seconds:.0f} s"
     else:

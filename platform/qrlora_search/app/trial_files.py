@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrlora_search.app.report_files import write_atomically
-from qrlora_search.app.views.candidates import WARM_UP, Standing
+from qrlora_search.app.views.candidates import HEAD_CONTROL, WARM_UP, Standing
 from qrlora_search.app.views.members import words_of
 from qrlora_search.describe.plan import Frozen, SearchPlan
 from qrlora_search.describe.proposals import Spectra
@@ -50,20 +50,23 @@ class TrialView(Frozen):
 
 
 class ConfirmedView(Frozen):
-    """A member of a confirmed front. runs: packed predictions on the selection split, one for each further seed."""
+    """A member of a confirmed front. runs: packed predictions on the selection split, one for each further seed.
+    warm_ups: which one each of them stands on; empty for the search's own.
+    """
 
     trial: int
     kept: int | None
     words: str
     parameters: int
     runs: list[str]
+    warm_ups: tuple[int, ...] = ()
 
 
 class TrialsView(Frozen):
     """All trials of a search, with the labels of the selection split and the predictions of the controls there.
 
-    confirmed: the front by further seeds, smallest first, and the controls' predictions by training; None where it is
-    not confirmed.
+    confirmed: the front by further seeds, smallest first, and the controls' predictions by training, for the control as
+    it is by warm-up; None where it is not confirmed. head_warm_ups: of the head-only control's trainings.
     """
 
     version: Literal[1] = 1
@@ -74,6 +77,7 @@ class TrialsView(Frozen):
     trials: list[TrialView]
     confirmed: list[ConfirmedView] | None = None
     confirmed_controls: dict[str, list[str]] | None = None
+    head_warm_ups: tuple[int, ...] = ()
 
 
 def build_trials_view(history: History) -> TrialsView:
@@ -81,11 +85,15 @@ def build_trials_view(history: History) -> TrialsView:
     kinds: dict[int | None, str] = {None: "warm-up", HEAD_ONLY: "head-only"}
     standing = Standing(history)
     confirmed = controls = None
+    head_warm_ups: tuple[int, ...] = ()
     if standing.is_confirmed:
         confirmed = [_confirmed(standing, one.point) for one in standing.members]
         controls = {
-            "warm-up" if point == WARM_UP else "head-only": _runs(standing, point) for point in standing.control_points
+            "warm-up" if point == WARM_UP else "head-only": _runs(standing, point)[1]
+            for point in standing.control_points
         }
+        if HEAD_CONTROL in standing.control_points:
+            head_warm_ups = _runs(standing, HEAD_CONTROL)[0]
     return TrialsView(
         search_id=history.search_id,
         plan=_plan(history),
@@ -98,22 +106,27 @@ def build_trials_view(history: History) -> TrialsView:
         trials=[_trial(one) for one in history.searched],
         confirmed=confirmed,
         confirmed_controls=controls,
+        head_warm_ups=head_warm_ups,
     )
 
 
-def _runs(standing: Standing, point: Point) -> list[str]:
-    return [one.packed for one in standing.scores(point, "selection")]
+def _runs(standing: Standing, point: Point) -> tuple[tuple[int, ...], list[str]]:
+    """Returns the warm-ups and the packed predictions of a point's trainings."""
+    scores = standing.scores(point, "selection")
+    return tuple(warm_up for warm_up, _ in scores), [one.packed for _, one in scores]
 
 
 def _confirmed(standing: Standing, point: Point) -> ConfirmedView:
     trial, kept = point
     configuration = standing.history.trials[trial].configuration
+    warm_ups, runs = _runs(standing, point)
     return ConfirmedView(
         trial=trial,
         kept=kept,
         words=words_of(configuration, kept),
         parameters=standing.parameters(point),
-        runs=_runs(standing, point),
+        runs=runs,
+        warm_ups=warm_ups,
     )
 
 

@@ -10,6 +10,7 @@ from qrlora_search.describe.space import Confirm, Derived, SearchSpace, Selectio
 
 Precision = Literal["float32", "bfloat16"]
 
+MOST_SEED = 2**31
 STAND_IN = "STAND-IN data, not GLUE"
 ON_VALIDATION = "SELECTED ON THE VALIDATION SET"
 _LIMITS = (
@@ -128,6 +129,11 @@ class SearchPlan(Frozen):
         marks = [STAND_IN] if self.stand_in else []
         marks += [ON_VALIDATION] if self.on_validation else []
         return f"{self.task} ({'; '.join(marks)})" if marks else self.task
+
+    @property
+    def warm_up_seeds(self) -> list[int]:
+        """Returns the seed of each warm-up: the search's own, then those that confirmation repeats it with."""
+        return [(self.seed + step) % MOST_SEED for step in range(self.space.confirm.warmups)]
 
     @property
     def confirm_epochs(self) -> int:

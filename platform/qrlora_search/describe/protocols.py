@@ -17,13 +17,15 @@ Parameters = dict[str, str | int | float]
 class TrialOrder:
     """A trial to be trained: its number, what to train, and the seed of its batch order.
 
-    checkpoint: of this trial, from a report of it, to go on from; empty to begin.
+    checkpoint: of this trial, from a report of it, to go on from; empty to begin. warm_up: which of the plan's warm-ups
+    it stands on, 0 for the search's own.
     """
 
     trial: int
     configuration: Configuration
     seed: int
     checkpoint: bytes = b""
+    warm_up: int = 0
 
 
 class TrialDriver(Protocol):

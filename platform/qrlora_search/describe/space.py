@@ -173,7 +173,7 @@ class Confirm(Table):
     """Training the front's members and the control again, with further seeds, before the front is believed.
 
     share: the most epochs for it, as a share of those that the search trained; 0: the front stays unconfirmed. seeds:
-    the most further seeds a member. warmups: how many warm-ups to repeat it over.
+    the most further seeds a member. warmups: how many warm-ups the seeds are spread over, the search's own first.
     """
 
     share: Annotated[float, Field(ge=0, le=10)] = 0.2
@@ -181,11 +181,15 @@ class Confirm(Table):
     warmups: Annotated[int, Field(ge=1)] = 1
 
     @model_validator(mode="after")
-    def _one_warm_up(self) -> "Confirm":
-        if self.warmups > 1:
+    def _enough(self) -> "Confirm":
+        if self.warmups == 2:
             raise ValueError(
-                f"warmups = {self.warmups}: repeating warm-ups is not there yet; use 1, and repeat the search with "
-                "another --seed: its warm-up is another one"
+                "warmups = 2: two leave one degree of freedom, and an interval over them is wider than any score; "
+                "use 1, or 3 and more"
+            )
+        if self.warmups > self.seeds:
+            raise ValueError(
+                f"warmups = {self.warmups} is more than seeds = {self.seeds}: a warm-up would go unused; raise seeds"
             )
         return self
 

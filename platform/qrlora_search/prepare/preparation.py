@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ class Prepared:
     """All that trials need. materials: with every split, the report splits included. spectra: |R_ii| by projection.
 
     warm_up: folder of the warmed-up model, which transformers can load. bases: folders of the factors by name. made:
-    what was not found in the store.
-    seconds: by step. padding: share of padding in an epoch's training batches.
+    what was not found in the store. seconds: by step. padding: share of padding in an epoch's training batches.
+    further: materials of the warm-ups that confirmation repeats the search's own with; none of theirs is in the others.
     """
 
     materials: Materials
@@ -60,10 +60,11 @@ class Prepared:
     made: tuple[str, ...]
     seconds: dict[str, float]
     padding: float
+    further: tuple[Materials, ...] = ()
 
 
-def warm_up_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
-    """Returns what makes a warm-up: the model, the rows it sees, the settings and the seed."""
+def warm_up_inputs(plan: SearchPlan, splits: Splits, number: int = 0) -> dict[str, object]:
+    """Returns what makes a warm-up: the model, the rows it sees, the settings and the seed. number: of the plan's."""
     return {
         "format": FORMAT,
         "model": plan.model.fingerprint,
@@ -71,17 +72,17 @@ def warm_up_inputs(plan: SearchPlan, splits: Splits) -> dict[str, object]:
         "rows": hash_rows({"train": splits.train}),
         "max_length": plan.space.training.max_length,
         "settings": plan.space.warm_up.model_dump(mode="json"),
-        "seed": plan.seed,
+        "seed": plan.warm_up_seeds[number],
         "precision": plan.precision,
     }
 
 
-def bases_inputs(plan: SearchPlan, splits: Splits, how: str = "qr") -> dict[str, object]:
+def bases_inputs(plan: SearchPlan, splits: Splits, how: str = "qr", number: int = 0) -> dict[str, object]:
     """Returns what makes the bases: the weights that are factorised, and how where it is not by pivoted QR."""
     other = {} if how == "qr" else {"how": how}
     if plan.space.bases.of == "pretrained":
         return {"format": FORMAT, "model": plan.model.fingerprint, **other}
-    return {"format": FORMAT, "warm-up": digest(warm_up_inputs(plan, splits)), **other}
+    return {"format": FORMAT, "warm-up": digest(warm_up_inputs(plan, splits, number)), **other}
 
 
 def factorisations(plan: SearchPlan) -> list[str]:
@@ -90,38 +91,85 @@ def factorisations(plan: SearchPlan) -> list[str]:
     return ["qr", *sorted(needed - {"qr"})]
 
 
+def to_make(plan: SearchPlan, splits: Splits, store: Store) -> tuple[int, int]:
+    """Returns how many of the plan's warm-ups the store lacks, and how many factorisations of them by pivoted QR."""
+    numbers = range(len(plan.warm_up_seeds))
+    warm_ups = [store.has("warm-ups", warm_up_inputs(plan, splits, number)) for number in numbers]
+    bases = {digest(one): store.has("bases", one) for one in (bases_inputs(plan, splits, "qr", n) for n in numbers)}
+    return warm_ups.count(False), list(bases.values()).count(False)
+
+
 def prepare(plan: SearchPlan, splits: Splits, store: Store, run: WarmUpRunner, told: Told) -> Prepared:
     """Returns what trials need, making what the store lacks. told: receives progress in words."""
-    made: list[str] = []
-    watch = _Watch()
-    folder = Path(plan.model.path)
-    config = read_config(folder)
+    watch, folder = _Watch(), Path(plan.model.path)
     told("tokenising")
     tokens = tokenize_splits(plan, splits, folder)
     watch.lap("tokenising")
-    if not store.has("warm-ups", warm_up_inputs(plan, splits)):
-        made.append("warm-up")
-    warm_up = store.get_or_make(
-        "warm-ups", warm_up_inputs(plan, splits), lambda draft: _warm_up(plan, tokens["train"], run, told, draft)
-    )
-    state = load_file(warm_up / "model.safetensors")
-    watch.lap("warm-up")
-    source = folder if plan.space.bases.of == "pretrained" else warm_up
-    factors: dict[str, Path] = {}
-    for how in factorisations(plan):
-        inputs = bases_inputs(plan, splits, how)
-        if not store.has("bases", inputs):
-            made.append("bases" if how == "qr" else f"bases ({how})")
-            told(f"factorising ({how})")
-        factors[how] = store.get_or_make("bases", inputs, partial(_factorise, config, source, how))
-    bases, *others = (load_bases(place) for place in factors.values())
-    watch.lap("factorising")
-    more = dict(zip(list(factors)[1:], others, strict=True))
-    materials = Materials(plan.task, config, state, bases, tokens, plan.precision, hash_state(state), more)
-    spectra = {place: basis.diagonal_D for place, basis in bases.items()}
+    making = _Making(plan, splits, store, run, told, tokens, watch)
+    grounds = [making.ground(number) for number in range(len(plan.warm_up_seeds))]
+    first, *further = grounds
+    spectra = {place: basis.diagonal_D for place, basis in first.materials.bases.items()}
     batches = training_batches(tokens["train"], plan.space.training.batch_sizes[0], plan.seed, 1)
-    padding = padding_share(tokens["train"], batches)
-    return Prepared(materials, spectra, warm_up, factors, tuple(made), watch.seconds, padding)
+    return Prepared(
+        materials=first.materials,
+        spectra=spectra,
+        warm_up=first.warm_up,
+        bases=first.factors,
+        made=tuple(making.made),
+        seconds=watch.seconds,
+        padding=padding_share(tokens["train"], batches),
+        further=tuple(one.materials for one in further),
+    )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """A warm-up, its bases, and what they are as materials."""
+
+    materials: Materials
+    warm_up: Path
+    factors: dict[str, Path]
+
+
+@dataclass
+class _Making:
+    """Makes the plan's warm-ups and their bases, or finds them in the store."""
+
+    plan: SearchPlan
+    splits: Splits
+    store: Store
+    run: WarmUpRunner
+    told: Told
+    tokens: dict[str, TokenSet]
+    watch: "_Watch"
+    made: list[str] = field(default_factory=list)
+
+    def ground(self, number: int) -> _Ground:
+        """Returns a warm-up of the plan with its bases."""
+        plan, folder = self.plan, Path(self.plan.model.path)
+        config = read_config(folder)
+        inputs, named = warm_up_inputs(plan, self.splits, number), f" {number + 1}" if number else ""
+        if not self.store.has("warm-ups", inputs):
+            self.made.append(f"warm-up{named}")
+        seed = plan.warm_up_seeds[number]
+        warm_up = self.store.get_or_make(
+            "warm-ups", inputs, lambda draft: _warm_up(plan, self.tokens["train"], self.run, self.told, draft, seed)
+        )
+        state = load_file(warm_up / "model.safetensors")
+        self.watch.lap("warm-up")
+        factors: dict[str, Path] = {}
+        source = folder if plan.space.bases.of == "pretrained" else warm_up
+        for how in factorisations(plan):
+            inputs = bases_inputs(plan, self.splits, how, number)
+            if not self.store.has("bases", inputs):
+                self.made.append(f"bases{'' if how == 'qr' else f' ({how})'}{named}")
+                self.told(f"factorising ({how})")
+            factors[how] = self.store.get_or_make("bases", inputs, partial(_factorise, config, source, how))
+        bases, *others = (load_bases(place) for place in factors.values())
+        self.watch.lap("factorising")
+        more = dict(zip(list(factors)[1:], others, strict=True))
+        content = Materials(plan.task, config, state, bases, self.tokens, plan.precision, hash_state(state), more)
+        return _Ground(content, warm_up, factors)
 
 
 def hash_state(state: State) -> str:
@@ -145,7 +193,8 @@ class _Watch:
     def lap(self, step: str) -> None:
         """Notes the time since the step before."""
         now = time.perf_counter()
-        self.seconds[step], self.before = now - self.before, now
+        self.seconds[step] = self.seconds.get(step, 0.0) + now - self.before
+        self.before = now
 
 
 def tokenize_splits(plan: SearchPlan, splits: Splits, folder: Path) -> dict[str, TokenSet]:
@@ -163,10 +212,10 @@ def tokenize_splits(plan: SearchPlan, splits: Splits, folder: Path) -> dict[str,
     }
 
 
-def _warm_up(plan: SearchPlan, train: TokenSet, run: WarmUpRunner, told: Told, draft: Path) -> None:
+def _warm_up(plan: SearchPlan, train: TokenSet, run: WarmUpRunner, told: Told, draft: Path, seed: int) -> None:
     folder = Path(plan.model.path)
     config, task = read_config(folder), find_task(plan.task)
-    job = WarmUpJob(task, config, read_weights(folder), train, plan.space.warm_up, plan.seed, plan.precision)
+    job = WarmUpJob(task, config, read_weights(folder), train, plan.space.warm_up, seed, plan.precision)
     state = run(job, told)
     save_file(state, draft / "model.safetensors", metadata={"format": "pt"})
     names = {str(index): name for index, name in enumerate(task.labels)} or {"0": "value"}

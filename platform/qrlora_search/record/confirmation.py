@@ -36,11 +36,14 @@ class Scored:
 
 @dataclass
 class ConfirmRun:
-    """One further training of a trial's configuration. scored: of its adapter by (kept, split)."""
+    """One further training of a trial's configuration. warm_up: which one it stands on, 0 for the search's own.
+    scored: of its adapter by (kept, split).
+    """
 
     number: int
     trial: int
     seed: int
+    warm_up: int = 0
     reports: list[ReportLine] = field(default_factory=list)
     state: TrialState | None = None
     reason: str = ""
@@ -52,7 +55,8 @@ class Confirmation:
     """Further trainings and derived adapters.
 
     candidates: the raw front when confirmation began, smallest first. allowed: epochs. seeds: those that may be used.
-    closed: whether it has ended, and no trial was started since. derived: scores by (trial, kept, split).
+    closed: whether it has ended, and no trial was started since. derived: scores by (trial, kept, split). controls:
+    what the further warm-ups score without adapter, by (warm-up, split).
     """
 
     candidates: list[Point] = field(default_factory=list)
@@ -62,16 +66,17 @@ class Confirmation:
     closed: bool = False
     reason: str = ""
     derived: dict[tuple[int, int, str], Scored] = field(default_factory=dict)
+    controls: dict[tuple[int, str], Scored] = field(default_factory=dict)
 
     def runs_of(self, trial: int) -> list[ConfirmRun]:
         """Returns the further trainings of a trial that ended, by seed."""
         ended = [run for run in self.runs.values() if run.trial == trial and run.state is not None]
         return sorted(ended, key=lambda run: run.seed)
 
-    def scores_of(self, point: Point, split: str) -> list[Scored]:
-        """Returns what the further trainings of a point scored on a split, by seed."""
+    def scores_of(self, point: Point, split: str) -> list[tuple[int, Scored]]:
+        """Returns what the further trainings of a point scored on a split, by seed, with their warm-ups."""
         trial, kept = point
-        return [run.scored[kept, split] for run in self.runs_of(trial) if (kept, split) in run.scored]
+        return [(run.warm_up, run.scored[kept, split]) for run in self.runs_of(trial) if (kept, split) in run.scored]
 
     @property
     def epochs(self) -> int:
@@ -85,8 +90,8 @@ class Confirmation:
 
     def on_started(self, trial: int | None, data: dict[str, Any]) -> None:
         """Takes the start of a further training, or its start anew."""
-        number = int(data["run"])
-        self.runs[number] = ConfirmRun(number, -1 if trial is None else trial, int(data["seed"]))
+        number, warm_up = int(data["run"]), int(data.get("warm_up", 0))
+        self.runs[number] = ConfirmRun(number, -1 if trial is None else trial, int(data["seed"]), warm_up)
 
     def on_report(self, _: int | None, data: dict[str, Any]) -> None:
         """Takes an epoch of a further training."""
@@ -102,6 +107,10 @@ class Confirmation:
         """Takes the score of a further training's adapter, or of its largest coefficients."""
         scored = Scored(data["metrics"], data["packed"], data["loss"])
         self.runs[int(data["run"])].scored[data["kept"], data["split"]] = scored
+
+    def on_control(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes the score of a further warm-up without adapter."""
+        self.controls[int(data["warm_up"]), data["split"]] = Scored(data["metrics"], data["packed"], data["loss"])
 
     def on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         """Takes the end of confirmation."""

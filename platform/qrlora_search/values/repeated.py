@@ -4,13 +4,20 @@ Two sources of variation. Examples: bootstrap, the same resamples for all points
 two or three are too few to resample, so their spread is pooled over all points and added as a multivariate t (Box and
 Tiao, Bayesian Inference in Statistical Analysis, chapter 2): normal draws for each training, one common draw of the
 unknown spread. What the examples at hand add to the spread over seeds is counted in both, so that intervals are rather
-too wide than too narrow. All of it is conditional on the one warm-up.
+too wide than too narrow.
+
+With one warm-up all of it is conditional on that one. With several, trainings stand on different ones, and a warm-up
+moves all that stands on it: each score is moved by what the control of its warm-up is above the mean of the controls,
+so that points with trainings on different warm-ups compare; the trainings on one warm-up count as one, since what it
+does to a point they share; and the spread of the controls is added to all scores alike, so that it is in their
+intervals and in no difference.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +25,7 @@ from numpy.typing import NDArray
 from qrlora_search.values.intervals import Interval, Statistic, resampled
 
 Floats = NDArray[np.float64]
+V = TypeVar("V", float, Floats)
 
 DIGITS = 12
 """Scores equal to so many digits are equal: the last bits depend on the order of a sum."""
@@ -30,12 +38,14 @@ LEAST_FREEDOM = 2
 @dataclass(frozen=True)
 class Trained:
     """One point's predictions (N,) by training. group: points with an equal group share their trainings (a trial and
-    what is derived from it). seeded: whether further seeds would vary it at all.
+    what is derived from it). seeded: whether further seeds would vary it at all. warm_ups: of each training; all on the
+    first where it is empty.
     """
 
     group: int
     runs: Sequence[Floats]
     seeded: bool = True
+    warm_ups: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -43,8 +53,8 @@ class Repeated:
     """Scores of P points with B joint draws of what they might have been.
 
     values_P: means over trainings. draws_PB. errors_P: standard errors over seeds and examples. counts_P: trainings.
-    spread: standard deviation over seeds, pooled; None where no point was trained twice. freedom: its degrees. n:
-    examples.
+    spread: standard deviation over seeds (over warm-ups and seeds where there are several), pooled; None where no point
+    was trained twice. freedom: its degrees. n: examples. warm_ups: how many there are.
     """
 
     values_P: Floats
@@ -54,6 +64,7 @@ class Repeated:
     spread: float | None
     freedom: int
     n: int
+    warm_ups: int = 1
 
     def interval(self, point: int) -> Interval:
         """Returns a point's score with its 95 % interval."""
@@ -114,24 +125,62 @@ def vary(
     return spread, freedom
 
 
-def repeated(kind: Statistic, labels_N: Floats, points: Sequence[Trained], seed: int = 0) -> Repeated:
-    """Returns the scores of points with joint draws over seeds and examples; the same for the same seed."""
-    columns = [run for point in points for run in point.runs]
+def levelled(scores: Sequence[V], warm_ups: Sequence[int], controls: Sequence[V]) -> list[V]:
+    """Returns scores of trainings as they compare: moved by what the control of each one's warm-up is above the mean of
+    the controls, and trainings on one warm-up as their mean. As they are where there is one warm-up.
+
+    warm_ups: of each score. controls: scores of the warm-ups without adapter.
+    """
+    if len(controls) < 2:
+        return list(scores)
+    level, found = sum(controls) / len(controls), []
+    for warm_up in sorted(set(warm_ups)):
+        mine = [score for score, its in zip(scores, warm_ups, strict=True) if its == warm_up]
+        found.append(sum(mine) / len(mine) - controls[warm_up] + level)
+    return found
+
+
+def vary_level(draws_PB: Floats, controls: Sequence[float], seed: int) -> float:
+    """Adds to draws, in place and to all points alike, what other warm-ups might have changed; returns the standard
+    error of the controls' mean, 0 for one warm-up.
+    """
+    count = len(controls)
+    if count < 2:
+        return 0.0
+    error = float(np.std(controls, ddof=1)) / math.sqrt(count)
+    draws_PB += error * np.random.default_rng([seed, 2]).standard_t(count - 1, draws_PB.shape[1])
+    return error
+
+
+def repeated(
+    kind: Statistic, labels_N: Floats, points: Sequence[Trained], seed: int = 0, controls: Sequence[Floats] = ()
+) -> Repeated:
+    """Returns the scores of points with joint draws over seeds and examples; the same for the same seed.
+
+    controls: predictions (N,) of each warm-up without adapter, where there are several.
+    """
+    columns = [*controls, *(run for point in points for run in point.runs)]
     values, drawn = resampled(kind, labels_N, columns, seed)
-    counts = [len(point.runs) for point in points]
-    parts = [slice(*ends) for ends in pairwise(np.cumsum([0, *counts]).tolist())]
-    means = np.round([np.mean(values[part]) for part in parts], DIGITS)
-    draws = np.round([np.mean(drawn[part], axis=0) for part in parts], DIGITS)
+    ends = np.cumsum([len(controls), *(len(point.runs) for point in points)]).tolist()
+    first = slice(0, len(controls))
+    parts = [(slice(*two), point.warm_ups) for two, point in zip(pairwise(ends), points, strict=True)]
+    scores = [levelled(values[part], warm_ups, values[first]) for part, warm_ups in parts]
+    counts = [len(each) for each in scores]
+    means = np.round([np.mean(each) for each in scores], DIGITS)
+    draws = np.round(
+        [np.mean(levelled(drawn[part], warm_ups, drawn[first]), axis=0) for part, warm_ups in parts], DIGITS
+    )
     errors = draws.std(axis=1, ddof=1)
     groups: dict[int, list[int]] = {}
     for place, point in enumerate(points):
         if point.seeded:
             groups.setdefault(point.group, []).append(place)
-    spread, freedom = vary(draws, groups, [values[part] for part in parts], seed)
+    spread, freedom = vary(draws, groups, scores, seed)
     if spread is not None:
         for place in (place for places in groups.values() for place in places):
             errors[place] = math.hypot(errors[place], spread / math.sqrt(counts[place]))
-    return Repeated(means, draws, errors, np.array(counts), spread, freedom, len(labels_N))
+    errors = np.hypot(errors, vary_level(draws, values[first], seed))
+    return Repeated(means, draws, errors, np.array(counts), spread, freedom, len(labels_N), max(1, len(controls)))
 
 
 def undecided(

@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,7 @@ class DriverSearcher(_Unpicklable, Searcher):
             "trial": order.trial,
             "configuration": order.configuration.to_json(),
             "seed": order.seed,
+            "warm_up": order.warm_up,
             "threads": self.threads,
             "checkpoint": ray.put(order.checkpoint) if order.checkpoint else None,
         }
@@ -169,8 +170,9 @@ def _scratch() -> Iterator[str]:
 class RayEngine:
     """An `Engine` on a running Ray cluster. Actors are reused; the materials travel once to each of them.
 
-    states: room for constant states on each node. concurrency: trials side by side; None for what the cluster holds, as
-    it grows and shrinks. report_timeout_s: a trial fails after so long without a report.
+    further: materials of the warm-ups that confirmation repeats. states: room for constant states on each node.
+    concurrency: trials side by side; None for what the cluster holds, as it grows and shrinks. report_timeout_s: a
+    trial fails after so long without a report.
     """
 
     def __init__(
@@ -180,8 +182,9 @@ class RayEngine:
         concurrency: int | None,
         each: TrialResources,
         report_timeout_s: float = math.inf,
+        further: Sequence[Materials] = (),
     ) -> None:
-        self.materials, self.states, self.concurrency = materials, states, concurrency
+        self.materials, self.states, self.concurrency = (materials, *further), states, concurrency
         self.each, self.report_timeout_s = each, report_timeout_s
 
     def run(self, driver: TrialDriver) -> None:

@@ -20,35 +20,48 @@ FAILURE = "qrlora_failure"
 
 
 class TrialActor(tune.Trainable):
-    """Trains the trial in its config, an epoch a step. Reused: a reset changes the trial and keeps the workbench."""
+    """Trains the trial in its config, an epoch a step. Reused: a reset changes the trial and keeps the workbench of the
+    warm-up that it stands on.
+    """
 
     refused: str
-    bench: Workbench
+    materials: tuple[Materials, ...]
+    keeper: MappedStates
+    benches: dict[int, Workbench]
     order: TrialOrder
     trainer: TrialTrainer | None
 
-    def setup(self, config: dict[str, Any], materials: Materials, states: States) -> None:  # type: ignore[override]
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], materials: tuple[Materials, ...], states: States
+    ) -> None:
         """Builds the workbench from arrays in Ray's object store, which are mapped, not copied, as constant states are.
 
-        A node that lacks the plan's precision builds nothing and fails its trials with that reason.
+        materials: by warm-up. A node that lacks the plan's precision builds nothing and fails its trials with that
+        reason.
         """
-        self.refused = refusal(materials.precision)
+        self.refused = refusal(materials[0].precision)
         if self.refused:
             return
         torch.set_num_threads(max(1, int(config["threads"])))
-        self.bench = build_workbench(materials, keeper=MappedStates(Store(default_root()), states))
+        self.materials, self.benches = materials, {}
+        self.keeper = MappedStates(Store(default_root()), states)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turns to the next trial."""
-        self._begin(new_config)
+        if not self.refused:
+            self._begin(new_config)
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.trainer = None  # made at the first step: what goes wrong in it is the trial's own failure
         configuration, kept = configuration_from_json(dict(config["configuration"])), config["checkpoint"]
         checkpoint = b"" if kept is None else ray.get(kept)
-        self.order = TrialOrder(config["trial"], configuration, config["seed"], checkpoint)
+        self.order = TrialOrder(config["trial"], configuration, config["seed"], checkpoint, config["warm_up"])
+        warm_up = self.order.warm_up
+        if warm_up not in self.benches:
+            self.benches.clear()  # one at a time: two would take twice the memory
+            self.benches[warm_up] = build_workbench(self.materials[warm_up], keeper=self.keeper)
 
     def step(self) -> dict[str, Any]:
         """Trains one epoch and returns its report, or the trial's own failure with its reason; other errors are raised
@@ -59,7 +72,7 @@ class TrialActor(tune.Trainable):
         try:
             with out_of_memory_told():
                 if self.trainer is None:
-                    self.trainer = TrialTrainer(self.bench, self.order)
+                    self.trainer = TrialTrainer(self.benches[self.order.warm_up], self.order)
                 return {REPORT: self.trainer.step()}
         except TrialFailedError as error:
             return {FAILURE: str(error)}

@@ -1,13 +1,14 @@
 """Which points a front is made of: Finished trials and what is derived from them, confirmed by further seeds or not."""
 
 from functools import cached_property
+from statistics import fmean
 
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.record.confirmation import Point, Scored
 from qrlora_search.record.history import HEAD_ONLY, History
 from qrlora_search.values.fronts import front
 from qrlora_search.values.packing import unpack
-from qrlora_search.values.repeated import Repeated, Trained, repeated
+from qrlora_search.values.repeated import Repeated, Trained, levelled, repeated
 from qrlora_search.values.states import FinishedTrial, TrialState
 
 WARM_UP: Point = (-2, None)
@@ -103,15 +104,55 @@ class Standing:
             return "not trained again: the epochs for confirmation were used up"
         return ""
 
-    def scores(self, point: Point, split: str) -> list[Scored]:
-        """Returns the scores that count for a point on a split: one a further seed where confirmed, else the one."""
-        if point == WARM_UP:
-            return [self.history.scored[None, split]] if (None, split) in self.history.scored else []
+    def scores(self, point: Point, split: str) -> list[tuple[int, Scored]]:
+        """Returns the scores that count for a point on a split, with the warm-up of each: one a further seed where
+        confirmed, one a warm-up for the control as it is, else the one.
+        """
+        grounds = self._grounds(split, self.is_confirmed)
+        if point == WARM_UP or not grounds:
+            return list(enumerate(grounds))
         again = self.confirmation.scores_of(point, split)
-        if again and (self.is_confirmed or point == HEAD_CONTROL):
+        if again and (self.is_confirmed or (point == HEAD_CONTROL and len(self.plan.warm_up_seeds) == 1)):
             return again
         own = self.own(point, split)
-        return [] if own is None or (self.is_confirmed and point != HEAD_CONTROL) else [own]
+        return [] if own is None or (self.is_confirmed and point != HEAD_CONTROL) else [(0, own)]
+
+    def _grounds(self, split: str, all_of_them: bool) -> list[Scored]:
+        """Returns what the search's own warm-up scores without adapter, or each of the plan's; none where one is not
+        scored.
+        """
+        controls, numbers = self.confirmation.controls, range(1, len(self.plan.warm_up_seeds) if all_of_them else 1)
+        if (None, split) not in self.history.scored or any((one, split) not in controls for one in numbers):
+            return []
+        return [self.history.scored[None, split], *(controls[one, split] for one in numbers)]
+
+    def further(self, point: Point) -> list[float]:
+        """Returns the selection scores of a point's further trainings, as they compare over warm-ups."""
+        again = self.confirmation.scores_of(point, "selection")
+        return levelled([self._score(one) for _, one in again], [warm_up for warm_up, _ in again], self.levels)
+
+    @property
+    def levels(self) -> list[float]:
+        """Returns the selection score of each of the plan's warm-ups without adapter; the own one's alone until all of
+        them are scored.
+        """
+        return [self._score(one) for one in self._grounds("selection", True) or self._grounds("selection", False)]
+
+    @property
+    def lead(self) -> float:
+        """Returns how far the search's own warm-up is above the mean of the plan's; the scores that it saw are, too."""
+        return self.levels[0] - fmean(self.levels) if self.is_confirmed else 0.0
+
+    def metrics(self, point: Point, split: str) -> dict[str, float]:
+        """Returns the metrics that count for a point on a split: means, levelled over warm-ups as its score is."""
+        scores, grounds = self.scores(point, split), self._grounds(split, self.is_confirmed)
+        numbers = [warm_up for warm_up, _ in scores]
+        return {
+            name: fmean(
+                levelled([one.metrics[name] for _, one in scores], numbers, [one.metrics[name] for one in grounds])
+            )
+            for name in scores[0][1].metrics
+        }
 
     def own(self, point: Point, split: str) -> Scored | None:
         """Returns the score of a point's exported adapter on a split: the trial's own one."""
@@ -123,12 +164,15 @@ class Standing:
 
     def repeated(self, points: list[Point], split: str) -> Repeated:
         """Returns joint draws of points' scores on a split; every point must have been scored there."""
-        labels = unpack(self.history.labels[split])
-        trained = [
-            Trained(trial, [unpack(one.packed) for one in self.scores((trial, kept), split)], (trial, kept) != WARM_UP)
-            for trial, kept in points
-        ]
-        return repeated(self.task.statistic, labels, trained)
+        labels, grounds = unpack(self.history.labels[split]), self._grounds(split, self.is_confirmed)
+        trained = [self._trained(point, split) for point in points]
+        controls = [unpack(one.packed) for one in grounds] if len(grounds) > 1 else []
+        return repeated(self.task.statistic, labels, trained, controls=controls)
+
+    def _trained(self, point: Point, split: str) -> Trained:
+        scores = self.scores(point, split)
+        runs, warm_ups = [unpack(one.packed) for _, one in scores], [warm_up for warm_up, _ in scores]
+        return Trained(point[0], runs, point != WARM_UP, warm_ups)
 
     @cached_property
     def contenders(self) -> list[Point]:

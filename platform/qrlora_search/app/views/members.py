@@ -1,6 +1,6 @@
 """The members of a front and its controls, with scores over seeds and examples and what the selection promised."""
 
-from qrlora_search.app.front_view import ControlView, DifferenceView, MemberView, ScoreView
+from qrlora_search.app.front_view import ControlView, DifferenceView, MemberView, Over, ScoreView
 from qrlora_search.app.views.candidates import WARM_UP, Standing
 from qrlora_search.describe.configuration import Configuration
 from qrlora_search.record.confirmation import Point, Scored
@@ -44,15 +44,25 @@ def control_views(standing: Standing) -> list[ControlView]:
 def _mean(standing: Standing, points: list[Point], split: str) -> list[ScoreView]:
     """Returns the scores of points on a split, with a spread over seeds pooled over all of them."""
     drawn = standing.repeated(points, split)
-    return [
-        _view(split, standing.scores(point, split), drawn.interval(place), drawn) for place, point in enumerate(points)
-    ]
+    return [_counted(standing, split, point, drawn, place) for place, point in enumerate(points)]
 
 
-def _view(split: str, scores: list[Scored], interval: Interval, drawn: Repeated | None = None) -> ScoreView:
-    seeds = len(scores)
-    names = scores[0].metrics
-    both = drawn is not None and drawn.spread is not None and seeds > 1
+def _counted(standing: Standing, split: str, point: Point, drawn: Repeated, place: int) -> ScoreView:
+    """Returns a point's score on a split as it counts. One training has seeds in its interval, too, where the others
+    tell their spread.
+    """
+    seeds = len(standing.scores(point, split))
+    over: Over = "examples"
+    if drawn.warm_ups > 1:
+        over = "warm-ups, seeds and examples"
+    elif drawn.spread is not None and (seeds > 1 or (standing.is_confirmed and point != WARM_UP)):
+        over = "seeds and examples"
+    return _view(split, standing.metrics(point, split), drawn.interval(place), seeds, over)
+
+
+def _view(
+    split: str, metrics: dict[str, float], interval: Interval, seeds: int = 1, over: Over = "examples"
+) -> ScoreView:
     return ScoreView(
         split=split,
         n=interval.n,
@@ -60,9 +70,9 @@ def _view(split: str, scores: list[Scored], interval: Interval, drawn: Repeated 
         error=interval.error,
         low=interval.low,
         high=interval.high,
-        metrics={name: sum(one.metrics[name] for one in scores) / seeds for name in names},
+        metrics=metrics,
         seeds=seeds,
-        over="seeds and examples" if both else "examples",
+        over=over,
     )
 
 
@@ -70,7 +80,7 @@ def single_view(standing: Standing, split: str, scored: Scored) -> ScoreView:
     """Returns the score of one training with its interval over examples."""
     labels = unpack(standing.history.labels[split])
     interval = score_interval(standing.task.statistic, labels, unpack(scored.packed))
-    return _view(split, [scored], interval)
+    return _view(split, scored.metrics, interval)
 
 
 class MemberViews:
@@ -98,10 +108,7 @@ class MemberViews:
     def score(self, split: str, point: Point) -> ScoreView:
         """Returns a point's score on a split, as it counts."""
         drawn, place = self._place(split, point)
-        view = _view(split, self.standing.scores(point, split), drawn.interval(place), drawn)
-        if drawn.spread is not None and self.standing.is_confirmed:  # one training, but the others tell the spread
-            view = view.model_copy(update={"over": "seeds and examples"})
-        return view
+        return _counted(self.standing, split, point, drawn, place)
 
     def difference(self, split: str, point: Point) -> DifferenceView:
         """Returns a point's score minus the better control's."""

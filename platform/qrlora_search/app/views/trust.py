@@ -1,5 +1,7 @@
 """How far a front can be trusted: its confirmation, the winner's curse, and what must be said wherever it is shown."""
 
+from statistics import stdev
+
 from qrlora_search.app.front_view import CandidateView, ConfirmationView, MemberView
 from qrlora_search.app.views.candidates import Standing
 from qrlora_search.describe.plan import ON_VALIDATION, STAND_IN
@@ -25,8 +27,8 @@ def confirmation_view(standing: Standing, members: list[MemberView]) -> Confirma
         seeds=sorted({run.seed for run in confirmation.runs.values()}),
         warmups=plan.space.confirm.warmups,
         candidates=candidates,
-        curse=_mean([one.first - (one.confirmed or 0.0) for one in shown]),
-        curse_report=_mean([first - report for first, report in reported]),
+        curse=_mean([one.first - standing.lead - (one.confirmed or 0.0) for one in shown]),
+        curse_report=_mean([first - standing.lead - report for first, report in reported]),
     )
 
 
@@ -72,7 +74,8 @@ def why_not(standing: Standing) -> str:
     faults = [standing.fault(point) for point in confirmation.candidates]
     if any("failed" in fault for fault in faults):
         return f"no candidate could be confirmed: {next(fault for fault in faults if 'failed' in fault)}"
-    return f"{confirmation.allowed} epochs are allowed for it, fewer than one training takes"
+    taken = f", {confirmation.epochs} of them taken by the control" if confirmation.epochs else ""
+    return f"{confirmation.allowed} epochs are allowed for it{taken}: too few to train a candidate"
 
 
 def marks_of(standing: Standing) -> list[str]:
@@ -101,12 +104,24 @@ def notes_of(standing: Standing) -> list[str]:
         )
     if not plan.on_validation:
         notes.append("The report split fed no decision.")
-    notes.append(
-        "Intervals are conditional on this one warm-up: variation between warm-ups is not in them. "
-        "The warm-up control has no seeds: its variation is over examples."
-    )
+    notes.append(_warm_up_note(standing))
     notes.append("Parameters are the adapter's; the warm-up trained every weight of the model first.")
     return notes
+
+
+def _warm_up_note(standing: Standing) -> str:
+    count, trusted = len(standing.plan.warm_up_seeds), standing.is_confirmed
+    if count == 1 or not trusted:
+        return (
+            "Intervals are conditional on this one warm-up: variation between warm-ups is not in them. "
+            "The warm-up control has no seeds: its variation is over examples."
+        )
+    spread = stdev(standing.levels)
+    return (
+        f"Confirmation repeats the warm-up: {count} of them, whose controls' scores have a standard deviation of "
+        f"{spread:.4f}. That is in the intervals of scores and in no difference: what stands on a warm-up is moved by "
+        "what its control is above their mean. The search itself, and the exported adapters, stand on the first."
+    )
 
 
 def _confirmed_notes(standing: Standing) -> list[str]:
@@ -118,6 +133,7 @@ def _confirmed_notes(standing: Standing) -> list[str]:
     )
     return [
         "Members are chosen by trainings with further seeds, scored on the selection split; the score that brought a "
-        f"member in counts for nothing. A seed moves the order of batches alone; {seeds}.",
+        f"member in counts for nothing. A seed moves the order of batches alone"
+        f"{', and its turn of the warm-ups' if standing.selection.warm_ups > 1 else ''}; {seeds}.",
         "Report scores are means over the further seeds' adapters; the adapter that is exported is the trial's own.",
     ]
