@@ -15,6 +15,7 @@ METHODS = ("qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora", "full"
 FRONT_SYMBOLS = ("diamond", "square", "triangle-up", "circle", "triangle-down", "cross")
 DASHES = ("solid", "dash", "dashdot", "dot")
 CONTROL_X = 1.0
+LEAST_SPAN = 0.05
 TICKS = {1.0: "0 //", 10.0: "10", 100.0: "100", 1e3: "1,000", 1e4: "10,000", 1e5: "100,000", 1e6: "1,000,000"}
 
 
@@ -72,6 +73,18 @@ def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
     )  # fmt: skip
 
 
+def _range(figure: go.Figure) -> list[float] | None:
+    """Returns a range for scores that all but coincide, which would else fill the axis with nothing; None otherwise."""
+    scores = [float(y) for trace in figure.data for y in trace.y]
+    widest = [
+        float(far) for trace in figure.data for far in (trace.error_y.array if trace.error_y.array is not None else ())
+    ]
+    if not scores or max(scores) - min(scores) + 2 * max(widest, default=0.0) >= LEAST_SPAN:
+        return None
+    middle = (max(scores) + min(scores)) / 2
+    return [middle - LEAST_SPAN / 2, middle + LEAST_SPAN / 2]
+
+
 def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
     objectives = sorted({one.search.objective for one in loaded})
     rows = sorted({one.search.params.get("counts.selection", "?") for one in loaded})
@@ -79,10 +92,12 @@ def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
     figure.update_xaxes(
         type="log", title="adapter parameters (log scale)", tickvals=list(TICKS), ticktext=list(TICKS.values())
     )
-    figure.update_yaxes(title=f"{' / '.join(objectives)} on the selection split, n = {' / '.join(rows)}")
+    figure.update_yaxes(
+        title=f"{' / '.join(objectives)} on the selection split, n = {' / '.join(rows)}", range=_range(figure)
+    )
     figure.update_layout(
         template="simple_white", height=540, clickmode="event+select", margin={"t": 40, "b": 40},
-        title=f"Score against parameters{marks}; bars: 95 % over examples", legend={"y": -0.2, "orientation": "h"},
+        title=f"Score against parameters{marks}; bars: 95 % intervals", legend={"y": -0.2, "orientation": "h"},
     )  # fmt: skip
 
 

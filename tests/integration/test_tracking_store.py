@@ -1,6 +1,7 @@
 """A real tracking store, fed from a record without training: what runs show, and comparisons that read them back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -166,6 +167,16 @@ def test_the_explorers_figure_draws_every_trial_and_the_front(followed, client):
     assert len({(trace.marker.symbol, trace.marker.color) for trace in figure.data}) == len(figure.data)
     shown = exploring_figures.front_figure([loaded], [one for one in loaded.trials if one.state == "stopped"])
     assert not any(trace.name.startswith("finished") for trace in shown.data)
+
+
+def test_scores_that_coincide_do_not_fill_the_axis_with_nothing(followed, client):
+    parent, _, _, _ = followed
+    (search,) = exploring_data.searches(client, parent.info.experiment_id, "sst2")
+    loaded = exploring_data.load(client, search)
+    alone = replace(loaded, members=[])
+    figure = exploring_figures.front_figure([alone], [])
+    assert figure.layout.yaxis.range == (0.725, 0.775)
+    assert exploring_figures.front_figure([loaded], loaded.trials).layout.yaxis.range is None
 
 
 def test_the_explorers_cut_is_the_rank_that_tau_gives():
