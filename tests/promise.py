@@ -1,12 +1,14 @@
 """The promise of a search that may be killed at any moment, checked from outside.
 
-It reads the record, the study, MLflow's database and the files by itself, with sqlite3 and json, and shares no code
-with what wrote them.
+It reads the record, the study, MLflow's database and the files by itself, with sqlite3, psycopg and json, and shares no
+code with what wrote them.
 """
 
 import json
+import os
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,16 +27,38 @@ class Row(NamedTuple):
     data: dict[str, Any]
 
 
+def ask(place: Path | str, query: str, values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    """Return what a database answers: a file of SQLite's, or an address of PostgreSQL's."""
+    if isinstance(place, Path):
+        with closing(sqlite3.connect(place, timeout=30)) as connection:
+            return connection.execute(query, list(values)).fetchall()
+    import psycopg
+
+    with psycopg.connect(place, connect_timeout=10) as connection:
+        return connection.execute(query.replace("?", "%s"), list(values)).fetchall()
+
+
 def events(output: Path) -> list[Row]:
     """Return the record's events; none where there is no record yet."""
-    if not (output / "record.db").is_file():
+    place: Path | str = output / "record.db"
+    table = "qrlora_events"
+    if (output / "storage.json").is_file():
+        place, table = os.environ["QRLORA_STORAGE"], f"{schema(output)}.qrlora_events"
+    elif not (output / "record.db").is_file():
         return []
-    with closing(sqlite3.connect(output / "record.db", timeout=30)) as connection:
-        try:
-            rows = connection.execute("select sequence, trial, kind, data from qrlora_events order by sequence")
-            return [Row(sequence, trial, kind, json.loads(data)) for sequence, trial, kind, data in rows]
-        except sqlite3.OperationalError:
-            return []
+    try:
+        rows = ask(place, f"select sequence, trial, kind, data from {table} order by sequence")
+    except sqlite3.OperationalError:
+        return []
+    return [
+        Row(sequence, trial, kind, json.loads(data) if isinstance(data, str) else data)
+        for sequence, trial, kind, data in rows
+    ]
+
+
+def schema(output: Path) -> str:
+    """Return the schema of a record that lies in PostgreSQL."""
+    return str(json.loads((output / "storage.json").read_text())["schema"])
 
 
 def ends(rows: list[Row]) -> dict[int, tuple[str, str, float | None]]:
@@ -53,7 +77,7 @@ def front(output: Path) -> dict[str, Any]:
     return {name: content[name] for name in ("members", "controls", "hypervolume", "counts")}
 
 
-def broken(output: Path, tracking: Path, budget: int) -> list[str]:
+def broken(output: Path, tracking: Path | str, budget: int) -> list[str]:
     """Return where a search that says it is complete breaks the promise; nothing where it keeps it."""
     rows = events(output)
     return [*in_the_record(rows, budget), *in_the_files(output, rows), *in_the_study(output, rows),
@@ -129,8 +153,10 @@ def in_the_files(output: Path, rows: list[Row]) -> list[str]:
 
 def in_the_study(output: Path, rows: list[Row]) -> list[str]:
     proposed = {row.trial for row in rows if row.kind == "proposed"} - {CONTROL}
-    with closing(sqlite3.connect(output / "record.db", timeout=30)) as connection:
-        states = dict(connection.execute("select number, state from trials"))
+    if (output / "storage.json").is_file():
+        states = dict(ask(os.environ["QRLORA_STORAGE"], f"select number, state from {schema(output)}.trials"))
+    else:
+        states = dict(ask(output / "record.db", "select number, state from trials"))
     found = [f"the study has trial {number} {state}" for number, state in states.items()
              if state not in {"COMPLETE", "PRUNED", "FAIL"}]  # fmt: skip
     return (
@@ -138,17 +164,13 @@ def in_the_study(output: Path, rows: list[Row]) -> list[str]:
     )
 
 
-def in_mlflow(tracking: Path, rows: list[Row]) -> list[str]:
+def in_mlflow(tracking: Path | str, rows: list[Row]) -> list[str]:
     search = next(row.data["search_id"] for row in rows if row.kind == "opened")
-    with closing(sqlite3.connect(tracking, timeout=30)) as connection:
-        query = "select run_uuid, status, lifecycle_stage from runs where run_uuid in "
-        query += "(select run_uuid from tags where key = 'qrlora.search' and value = ?)"
-        runs = {run: (status, stage) for run, status, stage in connection.execute(query, [search])}
-        tags = {run: dict(connection.execute("select key, value from tags where run_uuid = ?", [run])) for run in runs}
-        points = {
-            run: connection.execute("select key, step, value from metrics where run_uuid = ?", [run]).fetchall()
-            for run in runs
-        }
+    query = "select run_uuid, status, lifecycle_stage from runs where run_uuid in "
+    query += "(select run_uuid from tags where key = 'qrlora.search' and value = ?)"
+    runs = {run: (status, stage) for run, status, stage in ask(tracking, query, [search])}
+    tags = {run: dict(ask(tracking, "select key, value from tags where run_uuid = ?", [run])) for run in runs}
+    points = {run: ask(tracking, "select key, step, value from metrics where run_uuid = ?", [run]) for run in runs}
     found = [f"MLflow run {run} is {status}, {stage}" for run, (status, stage) in runs.items()
              if status not in {"FINISHED", "FAILED"} or stage != "active"]  # fmt: skip
     parents = [run for run in runs if tags[run]["qrlora.kind"] == "search"]
