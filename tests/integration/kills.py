@@ -56,7 +56,8 @@ class Started:
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.wait(30)
-        _, alive = psutil.wait_procs(children, timeout=60)
+        _, left = psutil.wait_procs(children, timeout=PATIENCE_S)
+        alive = [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
         for one in alive:
             one.kill()
         assert not alive, f"outlived their driver: {alive}"
