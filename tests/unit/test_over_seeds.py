@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qrlora_search.values.intervals import score_interval
-from qrlora_search.values.over_seeds import difference_over_seeds, score_over_seeds
+from qrlora_search.values.over_seeds import difference_and_p, difference_over_seeds, score_over_seeds
 
 N = 400
 
@@ -56,3 +56,20 @@ def test_a_correlation_is_repeated_too():
         np.mean([np.corrcoef(labels, one)[0, 1] for one in near])
         - np.mean([np.corrcoef(labels, one)[0, 1] for one in far])
     )
+
+
+def test_the_p_value_is_below_its_level_where_the_interval_excludes_0():
+    for seed in range(12):
+        labels, sides = drawn(np.random.default_rng(seed), 6, 0.75, 0.02)
+        random = np.random.default_rng(100 + seed)
+        worse = [np.where(random.random(N) < 0.96 + 0.01 * (seed % 4), one, 1 - one) for one in sides]
+        interval, p = difference_and_p("mean", labels, sides, worse)
+        assert (interval.low, interval.high) == (
+            difference_over_seeds("mean", labels, sides, worse).low,
+            difference_over_seeds("mean", labels, sides, worse).high,
+        )
+        if interval.low > 0.002:
+            assert p < 0.05
+        if interval.low < -0.002 and interval.high > 0.002:
+            assert p > 0.05
+    assert difference_and_p("mean", labels, sides, sides)[1] == 1.0

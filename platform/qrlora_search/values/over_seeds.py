@@ -48,7 +48,19 @@ def difference_over_seeds(
 
     Raises ValueError where the two sides have not the same seeds.
     """
+    return difference_and_p(kind, labels_N, predictions, baseline, seed)[0]
+
+
+def difference_and_p(
+    kind: Statistic, labels_N: Floats, predictions: Sequence[Floats], baseline: Sequence[Floats], seed: int = 0
+) -> tuple[Interval, float]:
+    """Returns `difference_over_seeds`, and the p-value that belongs to its interval: twice the smaller tail of the
+    resampled differences at 0, at least 2 / (resamples + 1).
+    """
     if len(predictions) != len(baseline):
         raise ValueError(f"{len(predictions)} seeds on one side and {len(baseline)} on the other cannot be paired")
     values, drawn = _drawn(kind, labels_N, [predictions, baseline], seed)
-    return interval_of(values[0] - values[1], drawn[0] - drawn[1], len(labels_N))
+    difference_B = drawn[0] - drawn[1]
+    tail = min(int((difference_B <= 0).sum()), int((difference_B >= 0).sum()))
+    interval = interval_of(values[0] - values[1], difference_B, len(labels_N))
+    return interval, min(1.0, 2 * (tail + 1) / (len(difference_B) + 1))

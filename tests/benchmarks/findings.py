@@ -1,0 +1,225 @@
+"""What matters, asked of real tasks: fixed configurations trained from several warm-ups, each on its own rows of train.
+
+    python -m tests.benchmarks.findings --task cola --data "$GLUE" [--seeds 8] [--train-limit 2000]
+    python -m tests.benchmarks.findings_report          # docs/findings.md from what is kept
+
+A seed is a warm-up, a subset of train, an order of batches: all three are repeated. Every configuration differs from
+one of them, the first, in one thing; bases and ways to count that a space holds fixed are searches of their own on the
+same warm-up. Nothing is selected, so all are scored on the report split. What is kept, in
+tests/benchmarks/findings_data, are packed predictions without texts. Killed, the same command goes on.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qrlora_search.app.console import make_console, show_plan
+from qrlora_search.app.output import open_output
+from qrlora_search.app.planning import Planned, plan_search
+from qrlora_search.app.reproducing import score_all
+from qrlora_search.app.request import Checked, SearchRequest, check_request
+from qrlora_search.describe.configuration import Matrix
+from qrlora_search.describe.presets import Preset, paper_space
+from qrlora_search.describe.proposals import canonical
+from qrlora_search.describe.protocols import Parameters
+from qrlora_search.describe.space import SearchSpace
+from qrlora_search.method.bases import factorise
+from qrlora_search.method.families import attention_weights, read_config
+from qrlora_search.method.fine_tuning import read_weights
+from qrlora_search.method.machine import cpus_here
+from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.states import TrialState
+
+HERE = Path(__file__).parent / "findings_data"
+FIRST = "QR, Wq Wv, last third, tau 0.5, lr 0.01"
+HEAD = "head alone, trained"
+TILT = 0.25
+Named = dict[str, Parameters]
+
+
+def first(space: SearchSpace, depth: int) -> Parameters:
+    """Return the configuration that the others differ from: the paper's first, scaled to the depth."""
+    return {**Preset("", "qr-lora", "qv", 4).proposal(space, depth), "learning_rate": 0.01}
+
+
+def main_rows(space: SearchSpace, depth: int) -> Named:
+    """Return the configurations of one space by name."""
+    base = {**first(space, depth), "directions": "order"}
+    changed: dict[str, dict[str, Any]] = {
+        FIRST: {},
+        "SVD in place of QR": {"method": "svd-diagonal"},
+        "random basis in place of QR": {"method": "random-basis"},
+        "tau 0.25": {"tau": 0.25},
+        "tau 0.75": {"tau": 0.75},
+        "lr 0.003": {"learning_rate": 0.003},
+        "lr 0.03": {"learning_rate": 0.03},
+        "lr 0.1": {"learning_rate": 0.1},
+        "Wq alone": {"matrices": "q"},
+        "Wo alone": {"matrices": "o"},
+        "all four matrices": {"matrices": "qkvo"},
+        "the last layer alone": {"last": 1},
+        "all layers": {"last": depth},
+        "head trained": {"head": "trained"},
+        "directions by gradient": {"directions": "gradient"},
+    }
+    return {name: {**base, **more} for name, more in changed.items()}
+
+
+def other_spaces(space: SearchSpace, depth: int, counted: "Counted") -> Iterator[tuple[str, SearchSpace, Named]]:
+    """Yield what a space holds fixed: a name for its folder, the space, and its configurations by name. tau is such
+    that their counts are nearest to the first one's.
+    """
+    plain, table = first(space, depth), space.model_dump(mode="json")
+    count = counted(space, plain)
+    threshold = SearchSpace.model_validate({**table, "tau": {**table["tau"], "low": 1e-3, "rule": "threshold"}})
+    yield "threshold", threshold, {"ranks by threshold": nearest(threshold, plain, count, counted)}
+    yield (
+        "warmed-up",
+        SearchSpace.model_validate({**table, "bases": {**table["bases"], "of": "warmed-up"}}),
+        {"bases of the warmed-up weights": plain},
+    )
+    tilted = SearchSpace.model_validate({**table, "tau": {**table["tau"], "tilt": TILT}})
+    rows = {}
+    for name, sign in (("more of Wq than of Wv", 1), ("more of Wv than of Wq", -1)):
+        tilts = {f"tilt_{kind}": 0.0 for kind in "qkvo"} | {"tilt_q": sign * TILT, "tilt_v": -sign * TILT}
+        rows[name] = nearest(tilted, {**plain, **tilts}, count, counted)
+    yield "tilted", tilted, rows
+
+
+class Counted:
+    """Exact counts of proposals, from the pretrained weights' spectra."""
+
+    def __init__(self, planned: Planned) -> None:
+        folder = Path(planned.plan.model.path)
+        weights = attention_weights(read_config(folder), read_weights(folder))
+        bases = factorise(weights, cpus_here())
+        self.spectra: dict[tuple[int, Matrix], Any] = {place: one.diagonal_D for place, one in bases.items()}
+        self.depth = planned.plan.encoder.layers
+
+    def __call__(self, space: SearchSpace, proposal: Parameters) -> int:
+        """Return how many parameters a proposal trains."""
+        return canonical(space, proposal, self.spectra, self.depth).parameters
+
+
+def nearest(space: SearchSpace, proposal: Parameters, count: int, counted: Counted) -> Parameters:
+    """Return a proposal with tau such that it trains as nearly as possible so many parameters."""
+    taus = [space.tau.low + (space.tau.high - space.tau.low) * step / 400 for step in range(401)]
+    return min(({**proposal, "tau": tau} for tau in taus), key=lambda one: abs(counted(space, one) - count))
+
+
+def checked(asked: argparse.Namespace, seed: int, folder: str) -> Checked:
+    """Return a checked request of one seed."""
+    output = str(asked.output / asked.task / f"seed-{seed}" / folder)
+    request = SearchRequest(
+        asked.task,
+        1,
+        asked.model,
+        asked.data,
+        seed=seed,
+        output=output,
+        resume=True,
+        train_limit=asked.train_limit,
+        tracking_uri=f"sqlite:///{asked.output.resolve()}/mlflow.db",
+    )
+    return check_request(request)
+
+
+def plans(asked: argparse.Namespace) -> Iterator[tuple[int, Planned, Named]]:
+    """Yield every search: its seed, its plan, and its configurations by name."""
+    for seed in range(asked.seeds):
+        one = checked(asked, seed, "main")
+        table = paper_space(one.space).model_dump(mode="json")
+        plain = SearchSpace.model_validate(table)
+        heads = {**table["head"], "modes": ["frozen", "trained"]}
+        ways = {**table["bases"], "directions": ["order", "gradient"]}
+        main = SearchSpace.model_validate({**table, "head": heads, "bases": ways})
+        planned = plan_search(replace(one, space=main))
+        depth = planned.plan.encoder.layers
+        yield seed, *filled(planned, main_rows(main, depth))
+        for name, space, rows in other_spaces(plain, depth, Counted(planned)):
+            yield seed, *filled(plan_search(replace(checked(asked, seed, name), space=space)), rows)
+
+
+def filled(planned: Planned, rows: Named) -> tuple[Planned, Named]:
+    """Return a plan that trains these configurations and no others."""
+    plan = planned.plan.model_copy(update={"warm_start": tuple(rows.values()), "budget": len(rows)})
+    return replace(planned, plan=plan), rows
+
+
+def train(searches: list[tuple[int, Planned, Named]]) -> None:
+    """Train what is not there yet, on one Ray."""
+    from qrlora_search.adapters.ray_engine.cluster import ray_running
+    from qrlora_search.app.run_search import run_on_ray
+
+    console = make_console()
+    missing = [planned for _, planned, _ in searches if open_output(planned, resume=True) != "finished"]
+    with ray_running(None, cpus_here()):
+        for number, planned in enumerate(missing, 1):
+            console.print(f"{number} of {len(missing)}: {planned.output}", markup=False)
+            if number == 1:
+                show_plan(console, planned.plan)
+            if run_on_ray(planned, console):
+                raise SystemExit("the same command goes on from here")
+
+
+def found(history: History, proposal: Parameters | None, split: str) -> dict[str, Any] | None:
+    """Return what a configuration (None: the head alone) became: its words, its count and its predictions."""
+    number = HEAD_ONLY
+    if proposal is not None:
+        number = next(one.number for one in history.trials.values() if one.proposal == proposal)
+        number = number if (of := history.trials[number].duplicate_of) is None else of
+    trial = history.trials[number]
+    if trial.state is not TrialState.FINISHED:
+        return None
+    what, scored = trial.configuration, history.scored[number, split]
+    return {"words": what.words, "parameters": what.parameters, "packed": scored.packed}
+
+
+def keep(asked: argparse.Namespace, searches: list[tuple[int, Planned, Named]]) -> Path:
+    """Score everything on the report split, and write the task's table."""
+    plan = searches[0][1].plan
+    split, rows, controls, labels = next(iter(plan.counts.report)), {}, {}, ""
+    for seed, planned, named in searches:
+        history = score_all(planned, make_console())
+        labels = history.labels[split]
+        controls[str(seed)] = history.scored[None, split].packed
+        look = partial(found, history, split=split)
+        mine = {name: look(proposal) for name, proposal in named.items()}
+        if HEAD_ONLY in history.trials:
+            mine[HEAD] = look(None)
+        for name, one in mine.items():
+            if one is not None:
+                rows.setdefault(name, {})[str(seed)] = one
+    facts = {
+        "task": plan.task, "stand_in": plan.stand_in, "model": plan.model.name, "precision": plan.precision,
+        "data_hash": plan.data.fingerprint, "train_rows": plan.counts.train, "split": split, "seeds": asked.seeds,
+    }  # fmt: skip
+    HERE.mkdir(exist_ok=True)
+    file = HERE / f"{plan.task}.json"
+    content = {"version": 1, "facts": facts, "labels": labels, "controls": controls, "rows": rows}
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return file
+
+
+def main() -> None:
+    """Train and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--train-limit", type=int, default=2000)
+    parser.add_argument("--output", type=Path, default=Path("runs/findings"))
+    asked = parser.parse_args()
+    asked.output.mkdir(parents=True, exist_ok=True)
+    searches = list(plans(asked))
+    train(searches)
+    print(f"kept: {keep(asked, searches)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""docs/findings.md and its picture, from the tables that `findings` keeps.
+
+    python -m tests.benchmarks.findings_report
+
+Every question is a paired difference on the report split, with a 95 % interval over seeds and examples at once. Within
+a task the questions are one family, by Holm's rule at 5 %: what is not rejected is 'not told apart'.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tests.benchmarks.findings import FIRST, HEAD, HERE
+
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.values.holm import holm_levels
+from qrlora_search.values.intervals import Interval
+from qrlora_search.values.over_seeds import difference_and_p, score_over_seeds
+from qrlora_search.values.packing import unpack
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTROL = "the control"
+LEVEL = 0.05
+QUESTIONS = (
+    ("Does pivoted QR beat the control?", FIRST, CONTROL),
+    ("Does pivoted QR beat the SVD at equal counts?", FIRST, "SVD in place of QR"),
+    ("Does pivoted QR beat a random basis at equal counts?", FIRST, "random basis in place of QR"),
+    ("tau: 0.25 against 0.5", "tau 0.25", FIRST),
+    ("tau: 0.75 against 0.5", "tau 0.75", FIRST),
+    ("Learning rate: 0.003 against 0.01", "lr 0.003", FIRST),
+    ("Learning rate: 0.03 against 0.01", "lr 0.03", FIRST),
+    ("Learning rate: 0.1 against 0.01", "lr 0.1", FIRST),
+    ("Matrices: Wq against Wq and Wv", "Wq alone", FIRST),
+    ("Matrices: Wo against Wq and Wv", "Wo alone", FIRST),
+    ("Matrices: all four against Wq and Wv", "all four matrices", FIRST),
+    ("Layers: the last against the last third", "the last layer alone", FIRST),
+    ("Layers: all against the last third", "all layers", FIRST),
+    ("Head: trained against frozen", "head trained", FIRST),
+    ("Head trained: with the adapter against the head alone", "head trained", HEAD),
+    ("Ranks by threshold against by energy, at equal counts", "ranks by threshold", FIRST),
+    ("Bases of the warmed-up against the pretrained weights", "bases of the warmed-up weights", FIRST),
+    ("Directions by gradient against their order", "directions by gradient", FIRST),
+    ("tau per kind: more of Wq, at equal counts", "more of Wq than of Wv", FIRST),
+    ("tau per kind: more of Wv, at equal counts", "more of Wv than of Wq", FIRST),
+)
+HEADING = """# Findings
+
+    python -m tests.benchmarks.findings --task TASK --data "$GLUE"
+    python -m tests.benchmarks.findings_report
+
+One configuration (pivoted QR, Wq and Wv of the last third of the layers, tau 0.5, learning rate 0.01, frozen head,
+bases of the pretrained weights) and others that differ from it in one thing, each trained 5 epochs from several warm-
+ups; a seed is a warm-up, a subset of train and an order of batches. Differences are paired by seed and example, on
+the official validation set, which chose nothing here; intervals are 95 %, over seeds and examples at once. **Told
+apart** is what Holm's rule rejects at 5 % within the task's questions; an interval may exclude 0 and not be told
+apart.
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question on one task. told: whether Holm's rule rejects that there is no difference. counts: adapter
+    parameters of both sides, as their range over seeds.
+    """
+
+    question: str
+    difference: Interval
+    p: float
+    told: bool
+    counts: tuple[str, str]
+
+
+class Kept:
+    """The table of one task."""
+
+    def __init__(self, file: Path) -> None:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        self.facts, self.rows = content["facts"], content["rows"]
+        self.task = find_task(self.facts["task"])
+        self.labels = unpack(content["labels"])
+        control = {seed: {"packed": packed, "parameters": 0} for seed, packed in content["controls"].items()}
+        self.rows = {CONTROL: control, **content["rows"]}
+
+    def runs(self, name: str, seeds: list[str]) -> list[Any]:
+        """Return a configuration's predictions by seed."""
+        return [unpack(self.rows[name][seed]["packed"]) for seed in seeds]
+
+    def counts(self, name: str) -> str:
+        """Return a configuration's parameters, as a range over seeds."""
+        found = sorted({one["parameters"] for one in self.rows[name].values()})
+        return "-".join(f"{one:,}" for one in dict.fromkeys([found[0], found[-1]]))
+
+    def answers(self) -> list[Answer]:
+        """Return the answers to the questions that the table can answer."""
+        asked = [one for one in QUESTIONS if one[1] in self.rows and one[2] in self.rows]
+        found = []
+        for _, ours, other in asked:
+            seeds = sorted(set(self.rows[ours]) & set(self.rows[other]), key=int)
+            mine, theirs = self.runs(ours, seeds), self.runs(other, seeds)
+            found.append(difference_and_p(self.task.statistic, self.labels, mine, theirs))
+        levels = holm_levels([p for _, p in found], LEVEL)
+        return [
+            Answer(question, difference, p, level is not None, (self.counts(ours), self.counts(other)))
+            for (question, ours, other), (difference, p), level in zip(asked, found, levels, strict=True)
+        ]
+
+    def title(self) -> str:
+        """Return the task's heading."""
+        facts = self.facts
+        kind = " (STAND-IN data, not GLUE)" if facts["stand_in"] else ""
+        return (
+            f"{facts['task']}{kind}: {facts['model']}, {facts['train_rows']:,} rows of train, {facts['seeds']} seeds, "
+            f"{self.task.objective} on {facts['split']} (n = {len(self.labels):,}), {facts['precision']}"
+        )
+
+    def section(self, answers: list[Answer]) -> list[str]:
+        """Return the task's part of the page."""
+        lines = [f"## {self.title()}", "", "| configuration | adapter parameters | score |", "| --- | --- | --- |"]
+        for name in self.rows:
+            seeds = sorted(self.rows[name], key=int)
+            mean = score_over_seeds(self.task.statistic, self.labels, self.runs(name, seeds))
+            few = "" if len(seeds) == self.facts["seeds"] else f" ({len(seeds)} seeds)"
+            lines.append(f"| {name}{few} | {self.counts(name)} | {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}] |")
+        lines += ["", "| question | parameters | difference | p | answer |", "| --- | --- | --- | --- | --- |"]
+        for one in answers:
+            what = one.difference
+            words = ("yes, higher" if what.value > 0 else "yes, lower") if one.told else "not told apart"
+            lines.append(
+                f"| {one.question} | {' against '.join(one.counts)} | {what.value:+.3f} [{what.low:+.3f}, "
+                f"{what.high:+.3f}] | {one.p:.3g} | {words} |"
+            )
+        return [*lines, ""]
+
+
+def draw(tables: list[tuple[Kept, list[Answer]]], path: Path) -> None:
+    """Draw every difference with its interval, a panel a task; filled where it is told apart."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 0.8 + 0.26 * sum(len(answers) + 3 for _, answers in tables)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(tables), 1, squeeze=False)[:, 0]
+    for panel, (kept, answers) in zip(panels, tables, strict=True):
+        for place, one in enumerate(answers):
+            what = one.difference
+            bars = np.array([[max(0.0, what.value - what.low)], [max(0.0, what.high - what.value)]])
+            panel.errorbar(what.value, place, xerr=bars, fmt="o", color="black", capsize=3,
+                           markerfacecolor="black" if one.told else "white")  # fmt: skip
+        panel.axvline(0, color="black", linestyle=":", linewidth=1)
+        panel.set_yticks(range(len(answers)), [one.question for one in answers], fontsize=8)
+        panel.invert_yaxis()
+        panel.set_xlabel(f"difference in {kept.task.objective}; 95 % over seeds and examples; filled: told apart")
+        panel.set_title(kept.title(), fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Write the page and its picture."""
+    tables = [(kept, kept.answers()) for kept in map(Kept, sorted(HERE.glob("*.json")))]
+    lines = [HEADING, "![differences](pictures/findings.png)", ""]
+    for kept, answers in tables:
+        lines += kept.section(answers)
+    (ROOT / "docs" / "findings.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    (ROOT / "docs" / "pictures").mkdir(exist_ok=True)
+    draw(tables, ROOT / "docs" / "pictures" / "findings.png")
+    print(f"docs/findings.md: {', '.join(kept.facts['task'] for kept, _ in tables) or 'nothing is kept yet'}")
+
+
+if __name__ == "__main__":
+    main()
