@@ -17,6 +17,8 @@ import promise
 from search_runs import Place
 
 PATIENCE_S = 150.0
+ACTORS = ("TrialActor", "ResourceTrainable")
+"""What Ray calls a trial's worker: ours while it begins, then the class that Tune makes of it to give it resources."""
 
 
 @dataclass
@@ -85,7 +87,7 @@ def workers_of(driver: int) -> list[psutil.Process]:
     found = []
     for one in psutil.Process(driver).children(recursive=True):
         with suppress(psutil.Error):
-            if "TrialActor" in " ".join(one.cmdline()):
+            if any(name in " ".join(one.cmdline()) for name in ACTORS):
                 found.append(one)
     return found
 

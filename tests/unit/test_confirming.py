@@ -12,6 +12,7 @@ from qrlora_search.app.confirming import Confirming
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.trial_files import build_trials_view
+from qrlora_search.app.views.billing import bill_view
 from qrlora_search.app.views.building import build_front_view
 from qrlora_search.app.views.candidates import Standing, members_of
 from qrlora_search.describe.proposals import canonical
@@ -271,6 +272,9 @@ def test_a_resumed_confirmation_repeats_what_was_unfinished_alone(tmp_path):
     assert resumed.over
     assert (order.configuration.parameters, order.seed) not in ends.trained
     assert ends.trained[0] == (second.configuration.parameters, second.seed)
+    assert [line.epoch for line in again.confirmation.lost] == [1]  # of the one that was killed
+    (spent,) = [one for one in bill_view(again, a_plan).lines if one.name == "confirmation"]
+    assert spent.epochs == again.confirmation.epochs + 1
     whole, _, _ = search(_folder(tmp_path), replace(LUCKY, trained=[]), share=1.0, seeds=2)
     points = [(0, None), (1, None), (3, None)]
     for point in points:

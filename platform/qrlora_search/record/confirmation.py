@@ -56,7 +56,7 @@ class Confirmation:
 
     candidates: the raw front when confirmation began, smallest first. allowed: epochs. seeds: those that may be used.
     closed: whether it has ended, and no trial was started since. derived: scores by (trial, kept, split). controls:
-    what the further warm-ups score without adapter, by (warm-up, split).
+    what the further warm-ups score without adapter, by (warm-up, split). lost: epochs of trainings that began anew.
     """
 
     candidates: list[Point] = field(default_factory=list)
@@ -67,6 +67,7 @@ class Confirmation:
     reason: str = ""
     derived: dict[tuple[int, int, str], Scored] = field(default_factory=dict)
     controls: dict[tuple[int, str], Scored] = field(default_factory=dict)
+    lost: list[ReportLine] = field(default_factory=list)
 
     def runs_of(self, trial: int) -> list[ConfirmRun]:
         """Returns the further trainings of a trial that ended, by seed."""
@@ -80,7 +81,7 @@ class Confirmation:
 
     @property
     def epochs(self) -> int:
-        """Returns how many epochs were trained."""
+        """Returns how many epochs were trained, without lost ones."""
         return sum(len(run.reports) for run in self.runs.values())
 
     def on_planned(self, _: int | None, data: dict[str, Any]) -> None:
@@ -91,6 +92,8 @@ class Confirmation:
     def on_started(self, trial: int | None, data: dict[str, Any]) -> None:
         """Takes the start of a further training, or its start anew."""
         number, warm_up = int(data["run"]), int(data.get("warm_up", 0))
+        if number in self.runs:
+            self.lost += self.runs[number].reports
         self.runs[number] = ConfirmRun(number, -1 if trial is None else trial, int(data["seed"]), warm_up)
 
     def on_report(self, _: int | None, data: dict[str, Any]) -> None:

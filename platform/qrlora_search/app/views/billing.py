@@ -31,7 +31,7 @@ def _spent(history: History, rate: float) -> Iterator[BillLine]:
     if head_only is not None:
         own = head_only.reports
         yield _line("head-only control", "spent", len(own), rate * _seconds(own), "trained like a trial")
-    again = [line for run in history.confirmation.runs.values() for line in run.reports]
+    again = [line for run in history.confirmation.runs.values() for line in run.reports] + history.confirmation.lost
     yield _line("confirmation", "spent", len(again), rate * _seconds(again), "front and control with further seeds")
     prepared = history.preparation_s
     yield _line(
