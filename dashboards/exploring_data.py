@@ -102,6 +102,11 @@ class Loaded:
     view: dict[str, Any]
     members: list[Member] = field(default_factory=list)
 
+    @property
+    def lead(self) -> float:
+        """Returns how far the search's own warm-up, on which its trials stand, is above the mean of all warm-ups."""
+        return float(self.view.get("confirmation", {}).get("lead", 0.0))
+
 
 def client(address: str) -> Any:
     """Returns an MLflow client for a tracking address."""

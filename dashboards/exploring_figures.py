@@ -26,16 +26,18 @@ def colour_of(method: str) -> str:
 
 def front_figure(loaded: list[Loaded], shown: list[Trial]) -> go.Figure:
     """Returns score against parameters: every shown trial by state and method, and each search's front with its band.
+    Where a search was confirmed over several warm-ups, its trials are drawn on the level of all of them.
 
     customdata of a point: [the search's name, the trial's number].
     """
-    figure = go.Figure()
+    figure, leads = go.Figure(), {one.search.name: one.lead for one in loaded}
     for state, symbol in SYMBOLS.items():
         for method in METHODS:
             group = [one for one in shown if one.state == state and one.method == method and one.score is not None]
             if group:
                 figure.add_scatter(
-                    x=[max(CONTROL_X, one.parameters) for one in group], y=[one.score for one in group],
+                    x=[max(CONTROL_X, one.parameters) for one in group],
+                    y=[one.score - leads.get(one.search, 0.0) for one in group],
                     mode="markers", name=f"{state}, {method} ({len(group)})",
                     text=[f"{one.search} trial {one.number}: {one.words}" for one in group],
                     customdata=[[one.search, one.number] for one in group],

@@ -11,6 +11,7 @@ from qrlora_search.app.compare_fronts import Compared, Side
 from qrlora_search.app.confirming import Confirming
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
+from qrlora_search.app.plot_data import plot_data
 from qrlora_search.app.trial_files import build_trials_view
 from qrlora_search.app.views.billing import bill_view
 from qrlora_search.app.views.building import build_front_view
@@ -190,6 +191,11 @@ def test_further_warm_ups_move_scores_and_no_place_on_the_front(tmp_path):
     assert [one.on_selection.difference for one in view.members] == pytest.approx([0.04, 0.11])
     assert view.confirmation.curse == pytest.approx((0.0 + 0.11 + 0.01) / 3)
     assert view.confirmation.warmups == 3
+    assert view.confirmation.lead == pytest.approx(-0.01)
+    plot = plot_data(view)
+    assert plot.members_first == pytest.approx([0.75, 0.83])
+    assert sorted(plot.clouds[0].y) == pytest.approx([0.75, 0.78, 0.81, 0.83])
+    assert "3 warm-ups and are drawn +0.010" in plot.caption
     assert any("3 of them" in note for note in view.notes)
     assert history_of(record.all()).confirmation == history.confirmation
     trials = build_trials_view(history)

@@ -136,8 +136,9 @@ class ConfirmationView(Frozen):
 
     epochs_allowed, epochs_spent: of confirmation, against search_epochs of the search itself. seeds: of batch order.
     curse: mean over candidates of first minus confirmed score; curse_report: mean over members of first minus the score
-    on the first report split (that difference has the two splits' own difference in it, too). Both without what the
-    search's own warm-up is above the mean of all of them.
+    on the first report split (that difference has the two splits' own difference in it, too). lead: how far the
+    search's own warm-up is above the mean of all of them, by their controls; the scores that the search saw have it in
+    them, curse and curse_report do not.
     """
 
     status: Literal["confirmed", "unconfirmed"]
@@ -151,6 +152,7 @@ class ConfirmationView(Frozen):
     candidates: list[CandidateView]
     curse: float | None
     curse_report: float | None
+    lead: float = 0.0
 
 
 class PickView(Frozen):

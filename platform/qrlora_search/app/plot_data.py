@@ -12,7 +12,7 @@ MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": ".", "der
 
 @dataclass(frozen=True)
 class Cloud:
-    """Trials that ended alike. x: parameters, y: score on the selection split."""
+    """Trials that ended alike. x: parameters, y: score on the selection split, on the level of all warm-ups."""
 
     state: str
     x: list[int]
@@ -46,8 +46,8 @@ class FrontPlot:
 
 
 def plot_data(view: FrontView) -> FrontPlot:
-    """Returns the picture of a front."""
-    clouds = []
+    """Returns the picture of a front. Scores of one warm-up alone are moved to the level of all of them."""
+    clouds, lead = [], view.confirmation.lead
     for state in MARKS:
         points = [point for point in view.points if point.state == state and point.score is not None]
         if points:
@@ -55,7 +55,7 @@ def plot_data(view: FrontView) -> FrontPlot:
                 Cloud(
                     state=f"{state} ({len(points)})",
                     x=[point.parameters for point in points],
-                    y=[float(point.score or 0.0) for point in points],
+                    y=[float(point.score or 0.0) - lead for point in points],
                     words=[f"trial {point.trial}: {point.words}" for point in points],
                 )
             )
@@ -72,7 +72,7 @@ def plot_data(view: FrontView) -> FrontPlot:
         members_y=[one.selection.score for one in members],
         members_low=[one.selection.low for one in members],
         members_high=[one.selection.high for one in members],
-        members_first=[one.first.score for one in members],
+        members_first=[one.first.score - lead for one in members],
         members_derived=[one.kept is not None for one in members],
         members_report=[one.report[0].score if one.report else None for one in members],
         members_words=[f"trial {one.name}: {one.words}, {one.parameters} parameters" for one in members],
@@ -94,7 +94,11 @@ def _caption(view: FrontView) -> str:
     seeds = [one.selection.seeds for one in view.members]
     span = f"{min(seeds)}" if min(seeds) == max(seeds) else f"{min(seeds)} to {max(seeds)}"
     kind = "confirmed by" if view.confirmation.status == "confirmed" else "UNCONFIRMED, of"
+    counted = f"{kind} {span} {'further ' if kind == 'confirmed by' else ''}seed{'s' if span != '1' else ''} a member"
+    if view.controls[0].selection.seeds == 1:
+        return f"{counted}; band: 95 % over {' or '.join(sorted(over))}, given this one warm-up"
+    moved = f"{-view.confirmation.lead:+.3f}"
     return (
-        f"{kind} {span} {'further ' if kind == 'confirmed by' else ''}seed{'s' if span != '1' else ''} a member; band: "
-        f"95 % over {' or '.join(sorted(over))}, given this one warm-up"
+        f"{counted}; band: 95 % over {' or '.join(sorted(over))}, which move all points alike; trials stand on one of "
+        f"{view.confirmation.warmups} warm-ups and are drawn {moved}"
     )

@@ -29,6 +29,7 @@ def confirmation_view(standing: Standing, members: list[MemberView]) -> Confirma
         candidates=candidates,
         curse=_mean([one.first - standing.lead - (one.confirmed or 0.0) for one in shown]),
         curse_report=_mean([first - standing.lead - report for first, report in reported]),
+        lead=standing.lead,
     )
 
 
