@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrlora_search.describe.configuration import MATRICES, configuration_from_json, layer_words, round_learning_rate
+from qrlora_search.describe.configuration import (
+    MATRICES,
+    METHODS,
+    configuration_from_json,
+    layer_words,
+    round_learning_rate,
+)
 from qrlora_search.describe.proposals import canonical, check_depth, dimensions, head_only, layer_subset
 from qrlora_search.describe.space import SearchSpace, load_space, spaces_folder
 from qrlora_search.describe.tasks import TASKS, find_task
@@ -24,7 +30,13 @@ def load(tmp_path, text):
 
 
 def test_there_is_a_file_for_every_task():
-    assert {path.stem for path in spaces_folder().glob("*.toml")} == {"common", *TASKS}
+    assert {path.stem for path in spaces_folder().glob("*.toml")} == {"common", "all-methods", *TASKS}
+
+
+def test_the_space_of_all_methods_holds_them_all():
+    space = load_space("cola", spaces_folder() / "all-methods.toml")
+    assert set(space.methods.of) == set(METHODS)
+    assert space.confirm.warmups == 3
 
 
 @pytest.mark.parametrize("task", TASKS)
