@@ -53,6 +53,7 @@ def front_figure(loaded: list[Loaded], shown: list[Trial]) -> go.Figure:
 def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
     control, members = one.search.control, one.members
     if control is not None:
+        control -= one.lead
         figure.add_scatter(
             x=[CONTROL_X], y=[control], mode="markers", name=f"{one.search.name}: control {control:.3f}",
             marker={"symbol": f"{FRONT_SYMBOLS[place % 6]}-open", "size": 11, "color": "#000000"},

@@ -48,8 +48,10 @@ def events(output: Path) -> list[Row]:
         return []
     try:
         rows = ask(place, f"select sequence, trial, kind, data from {table} order by sequence")
-    except sqlite3.OperationalError:
-        return []
+    except Exception as error:
+        if type(error).__name__ not in {"OperationalError", "UndefinedTable"}:
+            raise
+        return []  # it is about to be made
     return [
         Row(sequence, trial, kind, json.loads(data) if isinstance(data, str) else data)
         for sequence, trial, kind, data in rows

@@ -173,18 +173,19 @@ def test_a_lucky_trial_leaves_the_front_and_one_that_it_hid_does_not_enter(tmp_p
 
 def test_further_warm_ups_move_scores_and_no_place_on_the_front(tmp_path):
     """The further warm-ups lie far apart from the search's own. Trial 1 is out, as with one warm-up; the others are
-    what they are above their controls. Since that is the same on the first two, no third seed is trained.
+    what they are above their controls. That is the same on all three, so that no fourth seed is trained.
     """
-    ends = ends_of(*[(0.74, 0.80, 0.77, 0.82), *[(0.74, 0.69, 0.77, 0.81)] * 3])
+    ends = ends_of(*[(0.74, 0.80, 0.77, 0.82), *[(0.74, 0.69, 0.77, 0.81)] * 4])
     ends = replace(ends, moved=(0.0, 0.06, -0.03), trained=[])
-    history, record, _ = search(tmp_path, ends, share=3.0, seeds=3, warmups=3)
-    assert {seed: warm_up for seed, warm_up in ends.stood_on.items() if seed} == {1: 0, 2: 1}
+    history, record, _ = search(tmp_path, ends, share=5.0, seeds=4, warmups=3)
+    assert {seed: warm_up for seed, warm_up in ends.stood_on.items() if seed} == {1: 0, 2: 1, 3: 2}
     assert "stopped early" in history.confirmation.reason
     assert sorted(history.confirmation.controls) == [(1, "selection"), (2, "selection")]
     assert [trial for trial, _ in members_of(history)] == [0, 3]
     view = build_front_view(history, "complete", 1.0)
     control = view.controls[0].selection
-    assert (control.score, control.seeds, control.over) == (pytest.approx(0.71), 3, "warm-ups, seeds and examples")
+    assert (control.score, control.seeds, control.over) == (pytest.approx(0.71), 3, "warm-ups and examples")
+    assert view.members[0].selection.over == "warm-ups, seeds and examples"
     assert [one.selection.score for one in view.members] == pytest.approx(
         [0.75, 0.82]
     )  # moved by 0.01, as the control is
@@ -200,7 +201,7 @@ def test_further_warm_ups_move_scores_and_no_place_on_the_front(tmp_path):
     assert history_of(record.all()).confirmation == history.confirmation
     trials = build_trials_view(history)
     assert len(trials.confirmed_controls["warm-up"]) == 3
-    assert [one.warm_ups for one in trials.confirmed] == [(0, 1), (0, 1)]
+    assert [one.warm_ups for one in trials.confirmed] == [(0, 1, 2), (0, 1, 2)]
     side = Side(Compared("it", trials), example_weights(N), confirmed=True)
     assert side.scores_P == pytest.approx([0.71, 0.75, 0.82])
     wide = view.members[1].selection

@@ -13,7 +13,9 @@ OF_WARM_UPS, OF_SEEDS = 0.03, 0.012
 """Standard deviations of what a warm-up does to all that stands on it, and of what a seed does to one training."""
 LEVELS = np.array([0.78, 0.80, 0.81, 0.83])
 TRAININGS = (3, 3, 1, 1)
-"""So many trainings each: confirmation ends early for some, which then stand on the first warm-up alone."""
+"""So many trainings each: the epochs did not suffice for some, which then stand on the first warm-up alone."""
+SLOPES = (1.0, 0.5, 0.0)
+"""What is left of a warm-up's own effect with an adapter: all of it, or less where adapters mend a bad one."""
 
 
 @dataclass
@@ -27,17 +29,17 @@ class Covered:
     off: list[tuple[float, float]]
 
 
-def one_world(seed: int) -> Covered:
+def one_world(seed: int, slope: float) -> Covered:
     random = np.random.default_rng(seed)
     hard, ones = random.uniform(size=EXAMPLES), np.ones(EXAMPLES)
     moved = OF_WARM_UPS * random.standard_normal(WARM_UPS)
 
-    def train(level: float, warm_up: int, spread: float = OF_SEEDS) -> np.ndarray:
-        reached = level + moved[warm_up] + spread * random.standard_normal()
+    def train(level: float, warm_up: int, left: float = slope, spread: float = OF_SEEDS) -> np.ndarray:
+        reached = level + left * moved[warm_up] + spread * random.standard_normal()
         luck = random.uniform(size=EXAMPLES)
         return (np.where(luck < 0.2, random.uniform(size=EXAMPLES), hard) < reached).astype(float)
 
-    controls = [train(0.77, warm_up, 0.0) for warm_up in range(WARM_UPS)]
+    controls = [train(0.77, warm_up, 1.0, 0.0) for warm_up in range(WARM_UPS)]
     runs = [[train(level, warm_up) for warm_up in range(count)] for level, count in zip(LEVELS, TRAININGS, strict=True)]
     points = [Trained(-2, controls, False, range(WARM_UPS))]
     points += [Trained(number, mine, warm_ups=range(len(mine))) for number, mine in enumerate(runs)]
@@ -54,20 +56,23 @@ def one_world(seed: int) -> Covered:
 
 
 @pytest.fixture(scope="module")
-def worlds() -> list[Covered]:
+def worlds() -> dict[float, list[Covered]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(intervals, "RESAMPLES", 500)
-        return [one_world(seed) for seed in range(WORLDS)]
+        return {slope: [one_world(seed, slope) for seed in range(WORLDS)] for slope in SLOPES}
 
 
-def test_intervals_over_warm_ups_seeds_and_examples_cover_the_truth(worlds):
-    scores, differences = (np.concatenate([getattr(one, name) for one in worlds]) for name in ("scores", "differences"))
-    assert 0.93 < scores.mean() <= 1.0
-    assert 0.93 < differences.mean() < 0.995
+@pytest.mark.parametrize("slope", SLOPES)
+def test_intervals_over_warm_ups_seeds_and_examples_cover_the_truth(worlds, slope):
+    """Rather too wide than too narrow: three warm-ups leave two degrees of freedom, whatever adapters do to them."""
+    scores = np.concatenate([one.scores for one in worlds[slope]])
+    differences = np.concatenate([one.differences for one in worlds[slope]])
+    assert scores.mean() > 0.95
+    assert differences.mean() > 0.95
 
 
 def test_without_regard_to_warm_ups_points_on_different_ones_compare_worse(worlds):
-    aware, unaware = np.concatenate([one.off for one in worlds]).std(axis=0)
+    aware, unaware = np.concatenate([one.off for one in worlds[1.0]]).std(axis=0)
     assert aware < 0.8 * unaware
 
 
@@ -77,6 +82,7 @@ def test_a_point_that_stands_on_one_warm_up_is_moved_by_its_control():
     assert levelled([0.72, 0.78, 0.80, 0.82], [0, 1, 2, 0], controls) == pytest.approx([0.82, 0.77, 0.76])
     assert levelled(controls, [0, 1, 2], controls) == pytest.approx([0.75] * 3)
     assert levelled([0.1, 0.2], [0, 0], [0.7]) == [0.1, 0.2]  # one warm-up: as they are
+    assert levelled([0.72], (), controls) == levelled([0.72], [0], controls)
 
 
 def test_what_warm_ups_vary_is_in_scores_and_in_no_difference():
@@ -87,9 +93,9 @@ def test_what_warm_ups_vary_is_in_scores_and_in_no_difference():
     many = repeated("mean", ones, [Trained(-2, draws, False, range(3)), point], controls=draws)
     assert many.warm_ups == 3
     spread = np.std([one.mean() for one in draws], ddof=1) / np.sqrt(3)
-    assert many.errors_P[1] > spread
+    assert many.errors_P[1] < spread < many.interval(1).high - many.values_P[1]
     still = many.draws_PB - many.draws_PB[0]
     assert still[1].std() < many.draws_PB[1].std() / 2
     one = np.zeros((2, 100))
-    assert vary_level(one, [0.7], 0) == 0.0
+    vary_level(one, [0.7], 0)
     assert not one.any()

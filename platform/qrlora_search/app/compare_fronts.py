@@ -98,8 +98,9 @@ class Side:
             groups.setdefault(one.trial, []).append(place)
         if self.control_name == "head-only":
             groups[HEAD_ONLY] = [0]
-        vary(self.drawn_PB, groups, scores, _seed_of(search))
-        vary_level(self.drawn_PB, [self._score(one) for one in self.grounds], _seed_of(search))
+        vary(self.drawn_PB, groups, scores, _number(view.search_id), len(self.grounds))
+        same_warm_ups = _number("".join(packed["warm-up"]))  # their level is one unknown, and no difference has it
+        vary_level(self.drawn_PB, [self._score(one) for one in self.grounds], same_warm_ups)
 
     @property
     def control(self) -> float:
@@ -158,9 +159,11 @@ class Side:
         return f"trial {self.front[fits[-1] - 1].trial}, {self.front[fits[-1] - 1].parameters} parameters", fits[-1]
 
 
-def _seed_of(search: Compared) -> int:
-    """Returns a seed of the search's own: two searches' further seeds vary independently."""
-    return int.from_bytes(hashlib.sha256(search.view.search_id.encode()).digest()[:4], "big")
+def _number(text: str) -> int:
+    """Returns a seed that belongs to a text: the further seeds of two searches vary independently, the level of equal
+    warm-ups alike.
+    """
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def compare_group(searches: list[Compared]) -> Group:

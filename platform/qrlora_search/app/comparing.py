@@ -23,8 +23,9 @@ from qrlora_search.values.secrets import shown_address
 NOTES = [
     "Fronts are those by further seeds where every search of a group is confirmed; else of Finished trials by the "
     "scores that brought them in, which flatter them.",
-    "Intervals are 95 %, over examples and further seeds, for the one warm-up of each search; differences are on the "
-    "same resamples of the examples.",
+    "Intervals are 95 %, over examples and further seeds, and over warm-ups where a search has several, else for its "
+    "one; differences are on the same resamples of the examples. Where two searches stand on different warm-ups, what "
+    "these differ by is in the difference.",
     "Hypervolume: area in score x log10(1 + parameters) above the lowest control of the group, left of P; "
     "each search's own control is its point of 0 parameters.",
     "Setting: the share of the searches' area that its Finished trials alone reach, with a bootstrap over trials.",

@@ -123,7 +123,7 @@ class Confirming(Interruptible):
             return []
         controls = [HEAD_CONTROL] if HEAD_CONTROL in standing.control_points else []
         points = [*controls, *self._by_worth(standing, candidates)]
-        if self.round:
+        if self.round >= len(self.plan.warm_up_seeds):  # each warm-up tells of itself before anything is decided
             points = self._still_open(standing, points)
             self.decided = not points
         return list(dict.fromkeys(trial for trial, _ in points))

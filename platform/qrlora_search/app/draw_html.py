@@ -118,7 +118,7 @@ def _member_cells(one: MemberView, splits: list[str]) -> list[str]:
 
 
 def _score(score: ScoreView) -> str:
-    seeds = f", {score.seeds} seeds" if score.seeds > 1 else ""
+    seeds = f", {score.repeats}" if score.repeats else ""
     return f"{score.score:.3f} [{score.low:.3f}, {score.high:.3f}] n={score.n}{seeds}"
 
 

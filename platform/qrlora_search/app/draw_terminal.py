@@ -94,7 +94,7 @@ def _cells(view: FrontView, one: MemberView) -> list[str]:
 def _score(score: ScoreView, objective: str = "") -> str:
     """Returns a score with its standard error and, with the objective named, the other metrics of the task."""
     others = [f"{name} {value:.3f}" for name, value in score.metrics.items() if objective and name != objective]
-    seeds = f", {score.seeds} seeds" if score.seeds > 1 else ""
+    seeds = f", {score.repeats}" if score.repeats else ""
     return f"{score.score:.3f} ±{score.error:.3f} (n={score.n}{seeds})" + (f", {', '.join(others)}" if others else "")
 
 
@@ -117,7 +117,8 @@ def curse_lines(view: FrontView) -> list[str]:
         parts.append(f"{one.curse:+.4f} against further seeds (mean over {len(one.candidates)} candidates)")
     if one.curse_report is not None and not view.plan.on_validation:
         parts.append(f"{one.curse_report:+.4f} against the report split (mean over {len(view.members)} members)")
-    return [f"winner's curse: the score that brought a member in promised {', '.join(parts)}"] if parts else []
+    lead = f"; without {one.lead:+.4f} by which its warm-up differs from the mean of all" if one.lead else ""
+    return [f"winner's curse: the score that brought a member in promised {', '.join(parts)}{lead}"] if parts else []
 
 
 def pick_lines(view: FrontView) -> list[str]:

@@ -8,14 +8,14 @@ from typing import Literal
 from qrlora_search.describe.plan import Frozen, SearchPlan
 
 VERSION = 2
-Over = Literal["examples", "seeds and examples", "warm-ups, seeds and examples"]
+Over = Literal["examples", "seeds and examples", "warm-ups and examples", "warm-ups, seeds and examples"]
 
 
 class ScoreView(Frozen):
     """A score on one split over n examples, with its standard error and 95 % interval.
 
-    seeds: how many trainings it is the mean of, for the control as it is how many warm-ups. over: what the interval is
-    over; with one seed examples alone.
+    error: without the level that warm-ups move all scores by alike. seeds: how many trainings it is the mean of, for
+    the control as it is how many warm-ups. over: what the interval is over; with one seed examples alone.
     """
 
     split: str
@@ -27,6 +27,13 @@ class ScoreView(Frozen):
     metrics: dict[str, float]
     seeds: int = 1
     over: Over = "examples"
+
+    @property
+    def repeats(self) -> str:
+        """Returns how many trainings or warm-ups it is the mean of, where it is of several."""
+        if self.seeds == 1:
+            return ""
+        return f"{self.seeds} {'warm-ups' if self.over == 'warm-ups and examples' else 'seeds'}"
 
 
 class DifferenceView(Frozen):

@@ -99,6 +99,6 @@ def _caption(view: FrontView) -> str:
         return f"{counted}; band: 95 % over {' or '.join(sorted(over))}, given this one warm-up"
     moved = f"{-view.confirmation.lead:+.3f}"
     return (
-        f"{counted}; band: 95 % over {' or '.join(sorted(over))}, which move all points alike; trials stand on one of "
-        f"{view.confirmation.warmups} warm-ups and are drawn {moved}"
+        f"{counted}; band: 95 % over {' or '.join(sorted(over))}; warm-ups move all points alike; trials stand on one "
+        f"of {view.confirmation.warmups} warm-ups and are drawn {moved}"
     )

@@ -132,8 +132,9 @@ class SearchPlan(Frozen):
 
     @property
     def warm_up_seeds(self) -> list[int]:
-        """Returns the seed of each warm-up: the search's own, then those that confirmation repeats it with."""
-        return [(self.seed + step) % MOST_SEED for step in range(self.space.confirm.warmups)]
+        """Returns the seed of each warm-up: the search's own, then those that confirmation repeats it with, if any."""
+        confirm = self.space.confirm
+        return [(self.seed + step) % MOST_SEED for step in range(confirm.warmups if confirm.share > 0 else 1)]
 
     @property
     def confirm_epochs(self) -> int:

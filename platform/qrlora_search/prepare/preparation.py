@@ -143,6 +143,13 @@ class _Making:
     tokens: dict[str, TokenSet]
     watch: "_Watch"
     made: list[str] = field(default_factory=list)
+    known: dict[Path, dict[tuple[int, Matrix], Basis]] = field(default_factory=dict)
+
+    def loaded(self, folder: Path) -> dict[tuple[int, Matrix], Basis]:
+        """Returns the factors in a folder, once for all warm-ups that share them."""
+        if folder not in self.known:
+            self.known[folder] = load_bases(folder)
+        return self.known[folder]
 
     def ground(self, number: int) -> _Ground:
         """Returns a warm-up of the plan with its bases."""
@@ -165,7 +172,7 @@ class _Making:
                 self.made.append(f"bases{'' if how == 'qr' else f' ({how})'}{named}")
                 self.told(f"factorising ({how})")
             factors[how] = self.store.get_or_make("bases", inputs, partial(_factorise, config, source, how))
-        bases, *others = (load_bases(place) for place in factors.values())
+        bases, *others = (self.loaded(place) for place in factors.values())
         self.watch.lap("factorising")
         more = dict(zip(list(factors)[1:], others, strict=True))
         content = Materials(plan.task, config, state, bases, self.tokens, plan.precision, hash_state(state), more)

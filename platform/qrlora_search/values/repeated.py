@@ -10,7 +10,8 @@ With one warm-up all of it is conditional on that one. With several, trainings s
 moves all that stands on it: each score is moved by what the control of its warm-up is above the mean of the controls,
 so that points with trainings on different warm-ups compare; the trainings on one warm-up count as one, since what it
 does to a point they share; and the spread of the controls is added to all scores alike, so that it is in their
-intervals and in no difference.
+intervals and in no difference. Adapters may undo a part of what a warm-up did, so that their levelled scores still have
+a part in common by warm-up: the spread over trainings counts no more degrees of freedom than there are warm-ups less 1.
 """
 
 import math
@@ -52,7 +53,8 @@ class Trained:
 class Repeated:
     """Scores of P points with B joint draws of what they might have been.
 
-    values_P: means over trainings. draws_PB. errors_P: standard errors over seeds and examples. counts_P: trainings.
+    values_P: means over trainings. draws_PB. errors_P: standard errors over seeds and examples, without the level that
+    warm-ups move all points by alike. counts_P: trainings.
     spread: standard deviation over seeds (over warm-ups and seeds where there are several), pooled; None where no point
     was trained twice. freedom: its degrees. n: examples. warm_ups: how many there are.
     """
@@ -107,14 +109,16 @@ def pooled_spread(groups: Sequence[Sequence[Sequence[float]]]) -> tuple[float | 
 
 
 def vary(
-    draws_PB: Floats, groups: Mapping[int, Sequence[int]], scores: Sequence[Sequence[float]], seed: int
+    draws_PB: Floats, groups: Mapping[int, Sequence[int]], scores: Sequence[Sequence[float]], seed: int, warm_ups: int
 ) -> tuple[float | None, int]:
-    """Adds to draws of points' means, in place, what further seeds might have changed; returns `pooled_spread`.
+    """Adds to draws of points' means, in place, what further seeds might have changed; returns `pooled_spread`, with no
+    more degrees of freedom than several warm-ups leave.
 
     groups: places of the points that share their trainings; a point that seeds would not vary is in none. scores: by
     point, of its trainings.
     """
     spread, freedom = pooled_spread([[scores[place] for place in places] for places in groups.values()])
+    freedom = min(freedom, warm_ups - 1) if warm_ups > 1 else freedom
     if spread is not None:
         random = np.random.default_rng([seed, 1])
         scale_B = spread * np.sqrt(freedom / random.chisquare(freedom, draws_PB.shape[1]))
@@ -129,27 +133,23 @@ def levelled(scores: Sequence[V], warm_ups: Sequence[int], controls: Sequence[V]
     """Returns scores of trainings as they compare: moved by what the control of each one's warm-up is above the mean of
     the controls, and trainings on one warm-up as their mean. As they are where there is one warm-up.
 
-    warm_ups: of each score. controls: scores of the warm-ups without adapter.
+    warm_ups: of each score; empty: all on the first. controls: scores of the warm-ups without adapter.
     """
     if len(controls) < 2:
         return list(scores)
-    level, found = sum(controls) / len(controls), []
-    for warm_up in sorted(set(warm_ups)):
-        mine = [score for score, its in zip(scores, warm_ups, strict=True) if its == warm_up]
+    level, found, on = sum(controls) / len(controls), [], warm_ups or [0] * len(scores)
+    for warm_up in sorted(set(on)):
+        mine = [score for score, its in zip(scores, on, strict=True) if its == warm_up]
         found.append(sum(mine) / len(mine) - controls[warm_up] + level)
     return found
 
 
-def vary_level(draws_PB: Floats, controls: Sequence[float], seed: int) -> float:
-    """Adds to draws, in place and to all points alike, what other warm-ups might have changed; returns the standard
-    error of the controls' mean, 0 for one warm-up.
-    """
+def vary_level(draws_PB: Floats, controls: Sequence[float], seed: int) -> None:
+    """Adds to draws, in place and to all points alike, what other warm-ups might have changed; nothing for one."""
     count = len(controls)
-    if count < 2:
-        return 0.0
-    error = float(np.std(controls, ddof=1)) / math.sqrt(count)
-    draws_PB += error * np.random.default_rng([seed, 2]).standard_t(count - 1, draws_PB.shape[1])
-    return error
+    if count > 1:
+        error = float(np.std(controls, ddof=1)) / math.sqrt(count)
+        draws_PB += error * np.random.default_rng([seed, 2]).standard_t(count - 1, draws_PB.shape[1])
 
 
 def repeated(
@@ -175,11 +175,11 @@ def repeated(
     for place, point in enumerate(points):
         if point.seeded:
             groups.setdefault(point.group, []).append(place)
-    spread, freedom = vary(draws, groups, scores, seed)
+    spread, freedom = vary(draws, groups, scores, seed, max(1, len(controls)))
     if spread is not None:
         for place in (place for places in groups.values() for place in places):
             errors[place] = math.hypot(errors[place], spread / math.sqrt(counts[place]))
-    errors = np.hypot(errors, vary_level(draws, values[first], seed))
+    vary_level(draws, values[first], seed)
     return Repeated(means, draws, errors, np.array(counts), spread, freedom, len(labels_N), max(1, len(controls)))
 
 

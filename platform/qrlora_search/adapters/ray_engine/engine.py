@@ -193,7 +193,9 @@ class RayEngine:
             return
         silent, fixed = _Silent(driver, self.report_timeout_s), self.concurrency
         room: Callable[[], int] = Room(self.each) if fixed is None else lambda: fixed
-        trainable = tune.with_parameters(TrialActor, materials=self.materials, states=self.states)
+        first, *further = self.materials
+        later = [ray.put(one) for one in further]  # each reaches a worker when its first trial stands on it
+        trainable = tune.with_parameters(TrialActor, materials=first, further=later, states=self.states)
         with _scratch() as folder:
             tuner = tune.Tuner(
                 tune.with_resources(trainable, self.each.bundle()),

@@ -25,25 +25,26 @@ class TrialActor(tune.Trainable):
     """
 
     refused: str
-    materials: tuple[Materials, ...]
+    materials: Materials
+    further: list[Any]
     keeper: MappedStates
     benches: dict[int, Workbench]
     order: TrialOrder
     trainer: TrialTrainer | None
 
     def setup(  # type: ignore[override]
-        self, config: dict[str, Any], materials: tuple[Materials, ...], states: States
+        self, config: dict[str, Any], materials: Materials, further: list[Any], states: States
     ) -> None:
         """Builds the workbench from arrays in Ray's object store, which are mapped, not copied, as constant states are.
 
-        materials: by warm-up. A node that lacks the plan's precision builds nothing and fails its trials with that
-        reason.
+        further: references to the materials of further warm-ups. A node that lacks the plan's precision builds nothing
+        and fails its trials with that reason.
         """
-        self.refused = refusal(materials[0].precision)
+        self.refused = refusal(materials.precision)
         if self.refused:
             return
         torch.set_num_threads(max(1, int(config["threads"])))
-        self.materials, self.benches = materials, {}
+        self.materials, self.further, self.benches = materials, further, {}
         self.keeper = MappedStates(Store(default_root()), states)
         self._begin(config)
 
@@ -61,7 +62,8 @@ class TrialActor(tune.Trainable):
         warm_up = self.order.warm_up
         if warm_up not in self.benches:
             self.benches.clear()  # one at a time: two would take twice the memory
-            self.benches[warm_up] = build_workbench(self.materials[warm_up], keeper=self.keeper)
+            materials = ray.get(self.further[warm_up - 1]) if warm_up else self.materials
+            self.benches[warm_up] = build_workbench(materials, keeper=self.keeper)
 
     def step(self) -> dict[str, Any]:
         """Trains one epoch and returns its report, or the trial's own failure with its reason; other errors are raised

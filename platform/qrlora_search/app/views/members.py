@@ -54,7 +54,8 @@ def _counted(standing: Standing, split: str, point: Point, drawn: Repeated, plac
     seeds = len(standing.scores(point, split))
     over: Over = "examples"
     if drawn.warm_ups > 1:
-        over = "warm-ups, seeds and examples"
+        seeded = drawn.spread is not None and point != WARM_UP
+        over = "warm-ups, seeds and examples" if seeded else "warm-ups and examples"
     elif drawn.spread is not None and (seeds > 1 or (standing.is_confirmed and point != WARM_UP)):
         over = "seeds and examples"
     return _view(split, standing.metrics(point, split), drawn.interval(place), seeds, over)

@@ -75,7 +75,7 @@ def why_not(standing: Standing) -> str:
     faults = [standing.fault(point) for point in confirmation.candidates]
     if any("failed" in fault for fault in faults):
         return f"no candidate could be confirmed: {next(fault for fault in faults if 'failed' in fault)}"
-    taken = f", {confirmation.epochs} of them taken by the control" if confirmation.epochs else ""
+    taken = f", {confirmation.epochs} of them taken already" if confirmation.epochs else ""
     return f"{confirmation.allowed} epochs are allowed for it{taken}: too few to train a candidate"
 
 
@@ -118,10 +118,12 @@ def _warm_up_note(standing: Standing) -> str:
             "The warm-up control has no seeds: its variation is over examples."
         )
     spread = stdev(standing.levels)
+    used = any(run.warm_up for run in standing.confirmation.runs.values()) or not standing.confirmation.candidates
     return (
         f"Confirmation repeats the warm-up: {count} of them, whose controls' scores have a standard deviation of "
         f"{spread:.4f}. That is in the intervals of scores and in no difference: what stands on a warm-up is moved by "
         "what its control is above their mean. The search itself, and the exported adapters, stand on the first."
+        + ("" if used else " No further training stands on another than the first: its epochs did not suffice.")
     )
 
 
@@ -130,7 +132,7 @@ def _confirmed_notes(standing: Standing) -> list[str]:
     seeds = (
         f"one seed's standard deviation is {spread:.4f} ({freedom} degrees of freedom)"
         if spread is not None
-        else "no candidate was trained twice, so intervals are over examples alone"
+        else "no candidate was trained twice, so no interval has seeds in it"
     )
     return [
         "Members are chosen by trainings with further seeds, scored on the selection split; the score that brought a "
