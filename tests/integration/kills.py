@@ -17,6 +17,8 @@ import promise
 from search_runs import Place
 
 PATIENCE_S = 150.0
+WORKER_S = 30.0
+"""A worker that is to be killed must be there within so long: on a busy machine one takes its time to begin."""
 ACTORS = ("TrialActor", "ResourceTrainable")
 """What Ray calls a trial's worker: ours while it begins, then the class that Tune makes of it to give it resources."""
 
@@ -66,10 +68,12 @@ class Started:
 
     def kill_worker(self) -> bool:
         """Kill a worker that trains, and wait until the search has noticed; return False where there was none."""
+        deadline = time.monotonic() + WORKER_S
+        while not (training(promise.events(self.output)) and (workers := workers_of(self.process.pid))):
+            if self.over or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
         before = Counter(row.kind for row in promise.events(self.output))["retried"]
-        workers = workers_of(self.process.pid)
-        if not workers:
-            return False
         workers[0].kill()
         return self.until(lambda rows: Counter(row.kind for row in rows)["retried"] > before)
 
