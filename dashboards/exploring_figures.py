@@ -16,7 +16,7 @@ FRONT_SYMBOLS = ("diamond", "square", "triangle-up", "circle", "triangle-down", 
 DASHES = ("solid", "dash", "dashdot", "dot")
 CONTROL_X = 1.0
 LEAST_SPAN = 0.05
-TICKS = {1.0: "0 //", 10.0: "10", 100.0: "100", 1e3: "1,000", 1e4: "10,000", 1e5: "100,000", 1e6: "1,000,000"}
+TICKS = {CONTROL_X: "0 //", **{10.0**power: f"{10**power:,}" for power in range(1, 9)}}
 
 
 def colour_of(method: str) -> str:

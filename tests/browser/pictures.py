@@ -43,12 +43,10 @@ def main() -> int:
         served(place, ["explorer", "--port", ports[1], "--tracking-uri", tracking], explorer),
         browser_page(seen) as page,
     ):
-        page.set_viewport_size({"width": 1280, "height": 1000})
         page.goto(f"{ui}/{charts(ui, view)}")
         page.wait_for_function(CHARTS)
         page.wait_for_timeout(2500)
         shoot(page, "mlflow-charts")
-        page.set_viewport_size({"width": 1280, "height": 1500})
         page.goto(explorer)
         page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 3")
         page.wait_for_timeout(2500)

@@ -28,7 +28,9 @@ random_first = 3
 """
 
 LEARNT = (
-    SPACE.replace("epochs = 1\nlearning_rate = 1e-3", "epochs = 4\nlearning_rate = 1e-3")
+    SPACE.replace("epochs = 1\nlearning_rate = 1e-3", "epochs = 4\nlearning_rate = 1e-3").replace(
+        "max_length = 48", 'max_length = 48\nprecision = "float32"'
+    )
     + """
 [head]
 modes = ["trained"]
@@ -39,7 +41,8 @@ high = 2.0
 share = 1.0
 """
 )
-"""With rows whose label is in their words, adapters learn what this warm-up is too short for: the front has members."""
+"""With rows whose label is in their words, adapters learn what this warm-up is too short for: the front has members,
+on every machine alike: in float32."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def test_a_node_without_the_plans_precision_refuses(monkeypatch):
     materials, _ = tiny_materials("bert", "cola")
     monkeypatch.setattr(trainable, "refusal", lambda _: "node n1 does not compute in bfloat16")
     actor = trainable.TrialActor.__new__(trainable.TrialActor)
-    actor.setup({"threads": 1}, materials, States())
+    actor.setup({"threads": 1}, materials, [], States())
     assert actor.step() == {trainable.FAILURE: "node n1 does not compute in bfloat16"}
 
 

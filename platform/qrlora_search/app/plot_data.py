@@ -6,7 +6,7 @@ from qrlora_search.app.front_view import FrontView
 
 CONTROL_X = 1.0
 """Where the control, of 0 parameters, stands on a log axis: left of everything, behind a broken axis."""
-TICKS = {CONTROL_X: "0 //", 10.0: "10", 100.0: "100", 1000.0: "1,000", 10_000.0: "10,000", 100_000.0: "100,000"}
+TICKS = {CONTROL_X: "0 //", **{10.0**power: f"{10**power:,}" for power in range(1, 9)}}
 MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": ".", "derived": "v"}
 
 
@@ -23,7 +23,8 @@ class Cloud:
 @dataclass(frozen=True)
 class FrontPlot:
     """members: parameters, score on the selection split as it counts, its interval (the band), the score that brought
-    it in, the score on the report split or None, and whether it is derived. caption: what the band is over, with n.
+    it in, the score on the report split or None, whether it is derived, and its method, empty where the search has one
+    method alone. caption: what the band is over, with n.
     """
 
     title: str
@@ -41,6 +42,7 @@ class FrontPlot:
     members_report: list[float | None]
     members_derived: list[bool]
     members_words: list[str]
+    members_methods: list[str]
     caption: str
     footer: str
 
@@ -59,7 +61,7 @@ def plot_data(view: FrontView) -> FrontPlot:
                     words=[f"trial {point.trial}: {point.words}" for point in points],
                 )
             )
-    control, members = view.better_control, view.members
+    control, members, several = view.better_control, view.members, len(view.plan.space.methods.of) > 1
     return FrontPlot(
         title=f"{view.title}: score against trained adapter parameters",
         x_label="adapter parameters (log scale)",
@@ -76,6 +78,7 @@ def plot_data(view: FrontView) -> FrontPlot:
         members_derived=[one.kept is not None for one in members],
         members_report=[one.report[0].score if one.report else None for one in members],
         members_words=[f"trial {one.name}: {one.words}, {one.parameters} parameters" for one in members],
+        members_methods=[one.method if several else "" for one in members],
         caption=_caption(view),
         footer=(
             f"model {view.plan.model.name}; data {view.plan.data.name} ({view.plan.data.kind}); "
