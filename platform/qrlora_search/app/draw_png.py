@@ -69,9 +69,9 @@ def _members(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # 
             x, y, yerr=errors, fmt=mark, color="black", ecolor="0.35", elinewidth=0.8, capsize=2, zorder=3,
             label=f"{kind} ({len(mine)}), selection split, 95 % band",
         )  # fmt: skip
-    for x, y, method in zip(plot.members_x, plot.members_y, plot.members_methods, strict=True):
+    for *place, method in zip(plot.members_x, plot.members_y, plot.members_methods, strict=True):
         if method:
-            axes.annotate(method, (x, y), (5, 6), textcoords="offset points", fontsize=7, rotation=60, zorder=5)
+            axes.annotate(method, place, (5, 6), textcoords="offset points", fontsize=7, rotation=60, zorder=5)
     if plot.members_first != plot.members_y:
         axes.plot(
             plot.members_x, plot.members_first, "_", color="black", markersize=9, label="score that brought it in"
