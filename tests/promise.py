@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psycopg
 from safetensors.numpy import load_file
 
 CONTROL = -1
@@ -32,8 +33,6 @@ def ask(place: Path | str, query: str, values: Sequence[str] = ()) -> list[tuple
     if isinstance(place, Path):
         with closing(sqlite3.connect(place, timeout=30)) as connection:
             return connection.execute(query, list(values)).fetchall()
-    import psycopg
-
     with psycopg.connect(place, connect_timeout=10) as connection:
         return connection.execute(query.replace("?", "%s"), list(values)).fetchall()
 
@@ -48,9 +47,7 @@ def events(output: Path) -> list[Row]:
         return []
     try:
         rows = ask(place, f"select sequence, trial, kind, data from {table} order by sequence")
-    except Exception as error:
-        if type(error).__name__ not in {"OperationalError", "UndefinedTable"}:
-            raise
+    except (sqlite3.OperationalError, psycopg.errors.UndefinedTable):
         return []  # it is about to be made
     return [
         Row(sequence, trial, kind, json.loads(data) if isinstance(data, str) else data)
