@@ -1,7 +1,7 @@
 """Two nights of a sweep as a cluster has them: three nodes, PostgreSQL, an MLflow server, a token; a node and the
 driver are killed on the way, and the second night knows the first.
 
-    python -m tests.soak.night --data "$GLUE" [--configurations 96] [--train-limit 400] [--to runs/night]
+    python -m tests.soak.night --data "$GLUE" [--configurations 96] [--train-limit 1000] [--to runs/night]
 
 Eight tasks, the four real ones of --data and four of stand-in data. Each night is told in times; the promise is checked
 in the record, the study, MLflow's database and the files of every search. Nothing listens beyond loopback.
@@ -30,11 +30,19 @@ from qrlora_search.app.sweep_record import SweepRecord, records  # noqa: E402
 from search_runs import end_group, free_port  # noqa: E402
 
 REAL, STAND_IN = ("cola", "rte", "mrpc", "stsb"), ("sst2", "qnli", "qqp", "mnli")
+SPACE = """
+[training]
+epochs = 3
+rungs = [1, 2]
+[warm_up]
+epochs = 5
+"""
 SPEC = """
 name = "night"
 [searches]
 tasks = {tasks}
 models = ["embedded"]
+spaces = ["{folder}/few-rows.toml"]
 train_limit = {train_limit}
 [budget]
 configurations = {configurations}
@@ -159,10 +167,12 @@ def nights(place: Place, configurations: int) -> int:
 
 def main() -> int:
     """Run two nights; 0 where the promise was kept."""
+    for one in (signal.SIGTERM, signal.SIGINT):  # nodes and servers are ended on the way out
+        signal.signal(one, lambda *_: sys.exit(1))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--configurations", type=int, default=96)
-    parser.add_argument("--train-limit", type=int, default=400)
+    parser.add_argument("--train-limit", type=int, default=1000)
     parser.add_argument("--to", type=Path, default=Path("runs/night"))
     asked = parser.parse_args()
     folder = asked.to.resolve()
@@ -172,6 +182,7 @@ def main() -> int:
     spec = SPEC.format(tasks=tasks, train_limit=asked.train_limit, configurations=asked.configurations,
                        data="\n".join(lines), folder=folder)  # fmt: skip
     (folder / "night.toml").write_text(spec)
+    (folder / "few-rows.toml").write_text(SPACE)
     with tempfile.TemporaryDirectory(prefix="qrlora-night-") as scratch, running(Path(scratch) / "pg") as server:
         return _with_server(asked, folder, server.url)
 
