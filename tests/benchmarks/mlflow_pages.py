@@ -91,7 +91,7 @@ def pages(place: Place, address: str, link: str) -> None:
         with browser_page(seen) as page:
             for turn in ("first", "again"):
                 for name, address_of, there in (
-                    ("charts of all trials", f"{ui}/{path}", CHARTS),
+                    ("charts of the search", f"{ui}/{path}", CHARTS),
                     ("table of runs", f"{ui}/#/experiments/{experiment}/runs", "() => document.querySelectorAll("
                      "'[role=row]').length > 5"),
                 ):  # fmt: skip

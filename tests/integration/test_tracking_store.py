@@ -102,8 +102,14 @@ def test_the_shared_view_is_kept_whole_and_names_what_runs_have(followed, client
                    and chart[axis]["type"] == "METRIC"]  # fmt: skip
         assert set(metrics + chart.get("selectedMetrics", [])) <= set(children[0].data.metrics)
         assert set(chart.get("selectedParams", [])) - {"tau"} <= set(children[0].data.params)
-    found = client.search_runs([parent.info.experiment_id], state["searchFilter"])
+    charted = {chart.get("metricKey") for chart in state["compareRunCharts"]}
+    assert set(children[0].data.metrics) <= charted, "MLflow makes a chart of its own for each metric without one"
+    order = [f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"]
+    found = client.search_runs([parent.info.experiment_id], state["searchFilter"], order_by=order)
     assert len(found) == len(children)
+    on_front = [one.data.tags.get("pareto.on_front") == "true" for one in found]
+    assert any(on_front)
+    assert on_front == sorted(on_front, reverse=True), "the first hundred would leave members of the front out"
 
 
 @pytest.fixture(scope="module")

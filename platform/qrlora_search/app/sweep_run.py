@@ -167,8 +167,8 @@ def _on_one_cluster(place: Place, jobs: dict[str, Job]) -> int:
             if all(one.turns >= record.planned for one in open_entries(record).values()):
                 plan_round(spec, record)
                 place.save()
-                targets = {key: one.target for key, one in open_entries(record).items()}
-                place.tell(f"round {record.planned} of {spec.budget.rounds}, targets in {spec.budget.unit}: {targets}")
+                shown = ", ".join(f"{key} {one.target}" for key, one in open_entries(record).items())
+                place.tell(f"round {record.planned} of {spec.budget.rounds}, targets in {spec.budget.unit}: {shown}")
             code = _for_each(place, jobs, "searching", lambda job: _turn(place, job))
             if code in INTERRUPTED:
                 return code

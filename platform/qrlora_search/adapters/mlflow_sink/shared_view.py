@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.tasks import TASKS
 from qrlora_search.values.secrets import shown_address
 
 TAG = "mlflow.sharedViewState."
@@ -17,24 +18,29 @@ _UI = "http://127.0.0.1:5000"
 
 
 def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
-    """Returns the state of MLflow's page of runs: one search's trials, scatter charts and parallel coordinates."""
-    front, shape = _section("front"), _section("settings")
+    """Returns the state of MLflow's page of runs: one search's trials, scatter charts and parallel coordinates. MLflow
+    loads a hundred trials at a time: those of the front first, of every size, then the newest.
+    """
+    front, shape, curves = _section("front"), _section("settings"), _section("curves", display=False)
     charts = [
         _scatter("score-log-parameters", "log10_parameters", front, "score against log10(1 + adapter parameters)"),
         _scatter("score-parameters", "parameters", front, "score against adapter parameters"),
         _parallel(shape, plan),
         _contour(shape),
+        *(_line(name, curves) for name in ("score", "held_out_loss")),
+        *(_no_chart(name, shape) for name in ("score_error", "seconds", "parameters", "log10_parameters")),
+        *(_no_chart(name, shape) for name in TASKS[plan.task].metrics),
     ]
     return {
         "searchFilter": f"tags.`qrlora.search` = '{search_id}' AND tags.`qrlora.kind` = 'trial'",
-        "orderByKey": "metrics.`score`",
+        "orderByKey": "tags.`pareto.on_front`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "runsHiddenMode": "SHOW_ALL",
         "runListHidden": True,  # the charts have the page's width; a button brings the list back
         "compareRunCharts": charts,
-        "compareRunSections": [front, shape],
+        "compareRunSections": [front, shape, curves],
         "isAccordionReordered": True,
         "selectedColumns": [
             *("metrics.`score`", "metrics.`parameters`", "params.`tau`", "params.`matrices`", "params.`learning_rate`"),
@@ -43,9 +49,9 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
     }
 
 
-def _section(name: str) -> dict[str, Any]:
-    names = {"front": "Score against parameters", "settings": "Settings"}
-    return {"uuid": f"qrlora-{name}", "name": names[name], "display": True, "isReordered": True}
+def _section(name: str, display: bool = True) -> dict[str, Any]:
+    names = {"front": "Score against parameters", "settings": "Settings", "curves": "By epoch"}
+    return {"uuid": f"qrlora-{name}", "name": names[name], "display": display, "isReordered": True}
 
 
 def _card(kind: str, name: str, section: dict[str, Any], title: str) -> dict[str, Any]:
@@ -73,6 +79,19 @@ def _parallel(section: dict[str, Any], plan: SearchPlan) -> dict[str, Any]:
 def _contour(section: dict[str, Any]) -> dict[str, Any]:
     axes = {"xaxis": _axis("tau", "PARAM"), "yaxis": _axis("learning_rate", "PARAM"), "zaxis": _axis("score")}
     return _card("CONTOUR", "contour", section, "score by tau and learning rate") | axes
+
+
+def _line(metric: str, section: dict[str, Any]) -> dict[str, Any]:
+    """Returns a chart of a metric by epoch. In a section that is closed it fetches nothing."""
+    return _card("LINE", f"line-{metric}", section, metric) | {
+        "metricKey": metric, "lineSmoothness": 0, "xAxisKey": "step", "xAxisScaleType": "linear", "scaleType": "linear",
+        "range": {}, "yAxisKey": "metric", "yAxisExpressions": [], "useGlobalXaxisKey": True,
+    }  # fmt: skip
+
+
+def _no_chart(metric: str, section: dict[str, Any]) -> dict[str, Any]:
+    """Returns a chart that is taken away: MLflow makes one of its own for every metric that no chart names."""
+    return _card("BAR", f"bar-{metric}", section, metric) | {"metricKey": metric, "deleted": True}
 
 
 def keep_view(client: Any, experiment: str, search_id: str, plan: SearchPlan) -> str:
