@@ -139,6 +139,11 @@ def show_front(console: Console, view: FrontView, output: str) -> None:
     console.print("next: make ui (MLflow with every trial), or open front.html", no_wrap=True)
 
 
+SCORED = {"scored", "derived", "confirm_scored", "confirm_control"}
+QUIET_S = 10.0
+"""Scoring, which takes a second or a minute for each adapter, tells how far it is so often."""
+
+
 class ProgressSink:
     """A `Sink` that shows a search's progress; it keeps a history of its own, made from the events it is given."""
 
@@ -146,6 +151,7 @@ class ProgressSink:
         self.console, self.history = console, History()
         self.started = time.monotonic()
         self.before = 0
+        self.scored, self.told_at = 0, time.monotonic()
         self.bar: Progress | None = None
 
     def take(self, event: Event) -> None:
@@ -154,13 +160,27 @@ class ProgressSink:
         if event.kind in {"opened", "resumed"}:
             self.started, self.before = time.monotonic(), self._ended()
             self._begin()
+        self.scored += event.kind in SCORED
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=self._ended(), what=self._words())
+            words = self._scoring_line(event) if event.kind in SCORED else self._words()
+            self.bar.update(self.bar.task_ids[0], completed=self._ended(), what=words)
+        elif event.kind in SCORED and time.monotonic() - self.told_at < QUIET_S:
+            return
+        elif event.kind in SCORED:
+            self.console.print(f"[scoring] {self._scoring_line(event)}", markup=False, no_wrap=True)
         elif event.kind == "ended" and event.trial is not None:
             self.console.print(self._line(event.trial), no_wrap=True)
         elif event.kind == "confirm_ended":
             words = self._confirm_line(int(str(event.data["run"])))
             self.console.print(words, markup=False, no_wrap=True)  # its bracket would be read as markup
+        else:
+            return
+        self.told_at = time.monotonic()
+
+    def _scoring_line(self, event: Event) -> str:
+        name = "control" if event.trial is None else _name(event.trial)
+        kept = f", its {event.data['kept']} largest," if event.data.get("kept") else ""
+        return f"{name}{kept} on {event.data['split']}; {self.scored} adapters scored so far"
 
     def _begin(self) -> None:
         if self.bar is not None or not self.console.is_terminal or self.history.plan is None:
@@ -190,21 +210,23 @@ class ProgressSink:
     def _confirm_line(self, number: int) -> str:
         confirmation = self.history.confirmation
         run = confirmation.runs[number]
-        name = "head-only control" if run.trial == HEAD_ONLY else f"trial {run.trial}"
         score = f" at {run.reports[-1].score:.4f}" if run.reports else ""
         spent = f"{confirmation.epochs} of {confirmation.allowed} epochs"
-        return f"[confirming, {spent}] {name}, seed {run.seed} {run.state}{score}; {run.reason}"
+        return f"[confirming, {spent}] {_name(run.trial)}, seed {run.seed} {run.state}{score}; {run.reason}"
 
     def _line(self, number: int) -> str:
         one, plan = self.history.trials[number], self.history.plan
-        name = "head-only control" if number == HEAD_ONLY else f"trial {number}"
         score = "" if one.score is None else f" at {one.score:.4f}"
         done = f"[{self._ended()}/{plan.budget if plan else '?'}]"
         what = one.configuration
         size = f"{what.words}, {what.parameters} parameters, lr {what.learning_rate:g}"
-        return f"{done} {name} {one.state}{score}: {size}; {one.reason}; {self._left()}"
+        return f"{done} {_name(number)} {one.state}{score}: {size}; {one.reason}; {self._left()}"
 
     def close(self) -> None:
         """Takes the bar away."""
         if self.bar is not None:
             self.bar.stop()
+
+
+def _name(trial: int) -> str:
+    return "head-only control" if trial == HEAD_ONLY else f"trial {trial}"
