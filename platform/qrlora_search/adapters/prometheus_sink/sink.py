@@ -25,7 +25,7 @@ class MetricsSink:
         self.history, self.applied = History(), 0
         self.registry = CollectorRegistry()
         self.trials = self._gauge("trials", "Trials by state; `running` are started and not ended", ["state"])
-        self.epochs = Counter("qrlora_epochs", "Epochs trained and scored, of the head-only control, too", registry=self.registry)
+        self.epochs = Counter("qrlora_epochs", "Epochs of trials and of the head-only control", registry=self.registry)
         self.failures = Counter("qrlora_failures", "Trials that failed", registry=self.registry)
         self.hypervolume = self._gauge("hypervolume", "Area of the raw front, selection split, above the control")
         self.front_size = self._gauge("front_size", "Trials on the raw front")
