@@ -86,12 +86,12 @@ class Started:
         return self.process.wait(120)
 
 
-def workers_of(driver: int) -> list[psutil.Process]:
-    """Return the processes that train for a driver."""
+def workers_of(driver: int, names: tuple[str, ...] = ACTORS) -> list[psutil.Process]:
+    """Return the processes that train for a driver, by what Ray calls them."""
     found = []
     for one in psutil.Process(driver).children(recursive=True):
         with suppress(psutil.Error):
-            if any(name in " ".join(one.cmdline()) for name in ACTORS):
+            if any(name in " ".join(one.cmdline()) for name in names):
                 found.append(one)
     return found
 

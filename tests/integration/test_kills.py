@@ -1,5 +1,6 @@
 """Drivers and workers killed in real searches on Ray; signals; a tracking server that goes away."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,11 @@ from pathlib import Path
 import pytest
 
 import promise
-from kills import Started, moments, start, training
+from kills import PATIENCE_S, Started, moments, start, training, workers_of
 from search_runs import Place, end_group, free_port, make_place
 
 BUDGET = 5
 ONE_AT_A_TIME = ("--budget", str(BUDGET), "--concurrency", "1")
-pytestmark = pytest.mark.evidence
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,40 @@ def test_a_tracking_server_that_goes_away_is_caught_up_with_exactly_once(place, 
         end_group(server, signal.SIGINT)
     assert "lacks the end" not in run.text()
     assert promise.broken(run.output, database, 4) == []
+
+
+def test_the_warm_ups_worker_is_killed_and_a_signal_ends_it_before_any_trial(place, tmp_path_factory):
+    slow = Place(tmp_path_factory.mktemp("slow"), tmp_path_factory.mktemp("cold"), place.task)
+    shutil.copytree(place.folder / "model", slow.folder / "model")
+    shutil.copytree(place.folder / "data", slow.folder / "data")
+    text = (place.folder / "space.toml").read_text()
+    assert "[warm_up]\nepochs = 1\n" in text
+    (slow.folder / "space.toml").write_text(text.replace("[warm_up]\nepochs = 1\n", "[warm_up]\nepochs = 12\n"))
+    given = ("--budget", "2", "--concurrency", "1")
+
+    run = start(slow, "warm", *given)
+    assert said(run, "warm-up epoch 1 of 12")
+    assert run.signalled(signal.SIGTERM) == 143
+    assert "interrupted by SIGTERM: what is made is kept" in run.text()
+    assert "Traceback" not in run.text()
+
+    run = start(slow, "warm", *given)
+    assert said(run, "warm-up epoch 2 of 12", before=len(run.text()))
+    (worker,) = workers_of(run.process.pid, ("RayTrainWorker",))
+    worker.kill()
+    assert said(run, "warm-up: its worker or node was lost; it begins again (1 of 3)")
+    assert run.process.wait(200) == 0, run.text()
+    assert promise.broken(run.output, slow.folder / "runs" / "mlflow.db", 2) == []
+
+
+def said(run: Started, words: str, before: int = 0) -> bool:
+    """Wait until a search has printed something after so many characters; return False where it ended without."""
+    deadline = time.monotonic() + PATIENCE_S
+    while words not in run.text()[before:]:
+        if run.over or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def serve(database: Path, port: int) -> subprocess.Popen[str]:

@@ -80,7 +80,6 @@ def ended_trials(folder: Path, server) -> list[int]:
         return [row[0] for row in connection.execute(query)]
 
 
-@pytest.mark.evidence
 def test_a_killed_sweep_goes_on_and_loses_and_repeats_no_trial(killed_then_done, place, server):
     folder = place.folder / "runs" / "sweeps" / "two" / "one"
     record = load_record(folder)
@@ -90,7 +89,6 @@ def test_a_killed_sweep_goes_on_and_loses_and_repeats_no_trial(killed_then_done,
     assert record.ended
 
 
-@pytest.mark.evidence
 def test_a_search_that_fails_is_named_and_the_others_go_on(killed_then_done, place):
     assert killed_then_done.returncode == 1
     report = SweepReport.model_validate_json((place.folder / "runs/sweeps/two/one/report.json").read_text())
@@ -100,7 +98,6 @@ def test_a_search_that_fails_is_named_and_the_others_go_on(killed_then_done, pla
     assert (place.folder / "told").read_text().startswith("# Sweep two, one")
 
 
-@pytest.mark.evidence
 def test_the_report_is_one_mlflow_run(killed_then_done, place):
     from mlflow.tracking import MlflowClient
 
@@ -113,7 +110,6 @@ def test_the_report_is_one_mlflow_run(killed_then_done, place):
     client._tracking_client.store.engine.dispose()
 
 
-@pytest.mark.evidence
 def test_the_same_slot_again_does_nothing_and_a_new_one_skips_what_is_unchanged(killed_then_done, place, server):
     environment = {**place.environment(), "NIGHT_DATABASE": server.url}
     again, second = (
@@ -133,7 +129,6 @@ def test_the_same_slot_again_does_nothing_and_a_new_one_skips_what_is_unchanged(
     assert not (place.folder / "runs/sweeps/two/third").exists()
 
 
-@pytest.mark.evidence
 def test_no_password_is_in_any_output(killed_then_done, place, server):
     said = killed_then_done.stdout + killed_then_done.stderr
     assert server.password not in said
@@ -144,7 +139,6 @@ def test_no_password_is_in_any_output(killed_then_done, place, server):
     assert load_sweep(place.folder / "sweep.toml").storage.database == "$NIGHT_DATABASE"
 
 
-@pytest.mark.evidence
 def test_a_missing_secret_is_said_before_anything_starts(place):
     done = subprocess.run(words("run", "sweep.toml", "--slot", "x"), cwd=place.folder, env=place.environment(),
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip

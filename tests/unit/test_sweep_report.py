@@ -4,6 +4,7 @@ import http.server
 import json
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -13,9 +14,17 @@ from qrlora_search.app.sweep_files import write_report
 from qrlora_search.app.sweep_fronts import Best, Snapshot
 from qrlora_search.app.sweep_notify import notify
 from qrlora_search.app.sweep_prune import prune
-from qrlora_search.app.sweep_record import Entry, SweepRecord, records, save_record
+from qrlora_search.app.sweep_record import (
+    Entry,
+    SweepRecord,
+    choose_slot,
+    home_of,
+    new_record,
+    records,
+    save_record,
+)
 from qrlora_search.app.views.building import build_front_view
-from qrlora_search.describe.sweep import Notify, Regression
+from qrlora_search.describe.sweep import Notify, Regression, SweepSpec
 from qrlora_search.record.history import History, Scored
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import pack
@@ -188,7 +197,47 @@ def test_pruning_keeps_the_newest_and_what_they_use(tmp_path):
         prune(tmp_path, 0)
 
 
-def test_pruning_never_takes_an_unfinished_run_or_its_base(tmp_path):
+def test_pruning_never_takes_a_run_that_goes_on_or_its_bases(tmp_path):
+    runs(tmp_path, ("a", True, None, {}), ("b", True, "a", {}), ("c", True, "b", {}), ("d", False, "c", {"x": "d"}))
+    going = next(one for one in records(tmp_path) if one.slot == "d")
+    going.entries["x"].base = "a"  # b and c failed for it
+    save_record(tmp_path / "d", going)
+    assert prune(tmp_path, 1) == ["b"]
+    assert [one.slot for one in records(tmp_path)] == ["a", "c", "d"]
+
+
+def test_a_run_that_was_given_up_is_pruned_as_one_that_ended(tmp_path):
     runs(tmp_path, ("a", True, None, {}), ("b", False, "a", {}), ("c", True, "a", {}), ("d", True, "c", {}))
-    assert prune(tmp_path, 1) == ["c"]
-    assert [one.slot for one in records(tmp_path)] == ["a", "b", "d"]
+    assert prune(tmp_path, 1) == ["a", "b", "c"]
+    assert [one.slot for one in records(tmp_path)] == ["d"]
+
+
+def test_a_search_compares_with_the_newest_run_in_which_it_did_not_fail(tmp_path):
+    spec = SweepSpec.model_validate({
+        "name": "n", "searches": {"tasks": ["cola", "rte"], "models": ["embedded"]},
+        "budget": {"configurations": 6}, "data": {"default": "stand-in"}, "storage": {"output": str(tmp_path)},
+    })  # fmt: skip
+    home = home_of(spec)
+    for place, (slot, states) in enumerate({"a": ("done", "done"), "b": ("done", "failed")}.items()):
+        entries = {job.key: Entry(task=job.task, state=state) for job, state in zip(spec.jobs(), states, strict=True)}
+        save_record(home / slot, SweepRecord(name="n", slot=slot, spec={}, started=f"2026-{place}", ended="then",
+                                             entries=entries))  # fmt: skip
+    made = new_record(spec, "c")
+    assert made.base == "b"
+    assert [one.base for one in made.entries.values()] == ["b", "a"]
+    save_record(home / "c", made)
+    assert prune(home, 1) == []  # a and b are what the run that goes on compares with
+
+
+def test_an_unfinished_scheduled_run_goes_on_within_its_grace(tmp_path):
+    spec = SweepSpec.model_validate({
+        "name": "n", "searches": {"tasks": ["cola"], "models": ["embedded"]}, "budget": {"configurations": 6},
+        "data": {"default": "stand-in"}, "storage": {"output": str(tmp_path)},
+        "schedule": {"cron": "0 * * * *", "grace": "3h"},
+    })  # fmt: skip
+    began = datetime(2026, 1, 1, 1, 0, 5, tzinfo=UTC)
+    killed = new_record(spec, "2026-01-01T0100E0000").model_copy(update={"started": began.isoformat()})
+    save_record(home_of(spec) / killed.slot, killed)
+    assert choose_slot(spec, None, began + timedelta(hours=2)) == killed.slot
+    assert choose_slot(spec, None, began + timedelta(hours=4)) == "2026-01-01T0500E0000"
+    assert choose_slot(spec, "mine", began) == "mine"

@@ -7,6 +7,7 @@ import pytest
 from qrlora_search.describe.space import spaces_folder
 from qrlora_search.describe.sweep import expand, load_sweep
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import without_secrets
 
 GOOD = """
 name = "night"
@@ -64,6 +65,9 @@ def test_every_task_model_space_and_seed_is_one_search(tmp_path):
         ("[data]", '[schedule]\ncron = "* * * *"\n[data]', ["five fields"]),
         ("[data]", '[schedule]\ncron = "0 1 * * *"\ntime_zone = "Mars"\n[data]', ["'Mars' is not known"]),
         ("[data]", '[storage]\ndatabase = "postgresql://u:pass@h/d"\n[data]', ["holds a password", "$NAME"]),
+        ("[data]", '[storage]\ndatabase = "postgresql://u:pa/ss@h/d"\n[data]', ["holds a password", "$NAME"]),
+        ("[data]", '[storage]\ntracking_uri = "https://h/?token=abc"\n[data]', ["holds a password", "$NAME"]),
+        ("[data]", '[notify]\nwebhook = "https://hooks/T0/B0/xyz"\n[data]', ["webhook", "is a secret", "$NAME"]),
         ('name = "night"', 'name = "a night"', ["name = 'a night'"]),
     ],
 )
@@ -110,3 +114,17 @@ def test_an_hour_that_comes_twice_is_run_once(tmp_path):
 def test_the_hash_is_of_the_content(tmp_path):
     assert load(tmp_path, GOOD).hash == load(tmp_path, "# a remark\n" + GOOD).hash
     assert load(tmp_path, GOOD).hash != load(tmp_path, GOOD.replace("40", "41")).hash
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at postgresql://u:pa/ss@h/d it failed", "at postgresql://***@h/d it failed"),
+        ("https://token@h/x refused", "https://***@h/x refused"),
+        ("postgresql://h/d?user=u&password=sword is away", "postgresql://h/d?user=u&password=*** is away"),
+        ("http://h:5000/x?api_key=abc'", "http://h:5000/x?api_key=***'"),
+        ("http://127.0.0.1:5000/#/experiments/1 is up", "http://127.0.0.1:5000/#/experiments/1 is up"),
+    ],
+)
+def test_no_address_in_a_text_keeps_its_secrets(text, shown):
+    assert without_secrets(text) == shown

@@ -72,13 +72,18 @@ def open_output(planned: Planned, resume: bool) -> str:
     return "unfinished"
 
 
-def check_places(planned: Planned) -> None:
-    """Raises UserError where something that the search needs cannot be reached or written; creates nothing for good."""
+def check_places(planned: Planned, tracking: bool = True) -> None:
+    """Raises UserError where something that the search needs cannot be reached or written; creates nothing for good.
+
+    tracking: MLflow must answer where a search begins, lest a wrong address be found out in the morning; where one goes
+    on, it may be away and catches up.
+    """
     from qrlora_search.adapters.mlflow_sink.address import check_tracking
     from qrlora_search.adapters.ray_engine.cluster import check_address
 
     plan = planned.plan
-    check_tracking(planned.tracking)
+    if tracking and not _has_begun(planned.output):
+        check_tracking(planned.tracking)
     check_storage()
     if plan.address is not None:
         check_address(plan.address)

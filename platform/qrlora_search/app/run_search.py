@@ -81,8 +81,13 @@ def run_on_ray(planned: Planned, console: Console) -> int:
     """
     if _over(planned, console, resume=True, deliver=True):
         return 0
-    check_places(planned)
+    check_places(planned, tracking=False)  # the sweep has looked
     return _in_its_folder(planned, console, True, partial(_run_on_ray, planned, console))
+
+
+def deliver_lacking(planned: Planned, console: Console) -> None:
+    """Brings MLflow and the study what they lack of a search that ended. Raises UserError where it is in use."""
+    _over(planned, console, resume=True, deliver=True)
 
 
 def _over(planned: Planned, console: Console, *, resume: bool, deliver: bool) -> bool:
@@ -113,6 +118,7 @@ def _run_on_ray(
     from qrlora_search.adapters.ray_engine.resources import TrialResources, missing_nodes
     from qrlora_search.adapters.ray_engine.warm_up import RayWarmUp
 
+    signals.install()  # Ray has put its own in place of SIGTERM's
     plan, store, started = planned.plan, Store(default_root()), time.monotonic()
     local, workers, cpus = plan.address is None, plan.space.warm_up.workers, cpus_here()
     threads = plan.cpus_per_trial or (max(1, cpus // (plan.concurrency or 1)) if local else 1)
@@ -125,7 +131,6 @@ def _run_on_ray(
     share = max(1, cpus // workers) if local else threads
     runner = RayWarmUp(threads=share, use_gpu=plan.gpus_per_trial > 0, labels=plan.labels)
     prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
-    signals.install()
     _tell(
         console,
         started,

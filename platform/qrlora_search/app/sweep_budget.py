@@ -1,11 +1,12 @@
 """From a sweep's budget to each search's target in a round."""
 
+import os
 from pathlib import Path
 
 from qrlora_search.app.sweep_jobs import NO_LIMIT, Turn
 from qrlora_search.app.sweep_record import Entry, SweepRecord
 from qrlora_search.describe.space import load_space
-from qrlora_search.describe.sweep import SweepSpec
+from qrlora_search.describe.sweep import SweepSpec, expand
 from qrlora_search.values.allotment import allot, growth
 
 
@@ -18,12 +19,13 @@ def plan_round(spec: SweepSpec, record: SweepRecord) -> None:
     """Sets every open search's target for the next round.
 
     The first round goes by shares. In later ones a floor goes by shares, and the rest by share x growth of the
-    hypervolume in the round before, relative to its size. What was not spent stays in the pot.
+    hypervolume in the round before, relative to its size. What was not spent stays in the pot. Epochs are given out as
+    whole configurations: in the first round one to each search at least, later none where a part is less than one.
     """
     entries, budget = open_entries(record), spec.budget
     if budget.unit == "time":
         for one in record.entries.values():
-            one.target = 0
+            one.target, one.spent_before_s = 0, one.spent_s
     left = budget.total - spent(spec, record)
     rounds = budget.rounds - record.planned
     amount = max(0, left // rounds if rounds > 1 else left)
@@ -49,12 +51,13 @@ def spent(spec: SweepSpec, record: SweepRecord) -> int:
 def turn_of(spec: SweepSpec, entry: Entry) -> Turn | None:
     """Returns what a search's target means for its next run; None where it got nothing."""
     if spec.budget.unit == "time":
-        return Turn(NO_LIMIT, float(entry.target)) if entry.target else None
+        left = entry.target - (entry.spent_s - entry.spent_before_s)  # of a round that was interrupted
+        return Turn(NO_LIMIT, float(left)) if left >= 1 else None
     return Turn(entry.target) if entry.target > max(0, entry.before) else None
 
 
 def _growth(entry: Entry) -> float:
-    if not entry.turns:
+    if not entry.volumes:  # it got nothing yet, or nothing that could be measured
         return 1.0
     before = entry.volumes[-2] if len(entry.volumes) > 1 else entry.before_volume
     return growth(before, entry.volumes[-1])
@@ -66,10 +69,12 @@ def _target(spec: SweepSpec, entry: Entry, key: str, part: int) -> int:
         return have + part
     if spec.budget.unit == "epochs":
         own = entry.epochs / entry.configurations if entry.configurations else _most_epochs(spec, key)
-        return have + max(1 if part else 0, int(part / max(own, 1.0)))
+        least = 0 if entry.configurations else min(1, part)
+        return have + max(least, int(part / max(own, 1.0)))
     return part
 
 
 def _most_epochs(spec: SweepSpec, key: str) -> float:
     job = next(one for one in spec.jobs() if one.key == key)
-    return float(load_space(job.task, None if job.space == "default" else Path(job.space)).training.epochs)
+    space = None if job.space == "default" else Path(expand(job.space, os.environ, "searches.spaces"))
+    return float(load_space(job.task, space).training.epochs)

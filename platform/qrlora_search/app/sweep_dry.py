@@ -26,9 +26,8 @@ def show_sweep(path: Path, slot: str | None) -> int:
     folder = home_of(spec) / chosen
     found = load_record(folder)
     record = found or new_record(spec, chosen)
-    earlier = load_record(folder.parent / record.base) if record.base else None
     for job in spec.jobs():
-        _decide(spec, job, record, earlier, folder)
+        _decide(spec, job, record, folder)
     if not record.planned:
         plan_round(spec, record)
     budget = spec.budget
@@ -55,13 +54,14 @@ def _state(found: SweepRecord | None) -> str:
     return f"ended at {found.ended}" if found.ended else f"unfinished, in round {found.planned}"
 
 
-def _decide(spec: SweepSpec, job: Job, record: SweepRecord, earlier: SweepRecord | None, folder: Path) -> None:
+def _decide(spec: SweepSpec, job: Job, record: SweepRecord, folder: Path) -> None:
     entry = record.entries[job.key]
+    earlier = load_record(folder.parent / entry.base) if entry.base else None
     if entry.inputs or entry.state == "failed":
         return
     entry.output = str(folder / job.key)
     try:
-        begin(spec, job, entry, record, earlier)
+        begin(spec, job, entry, earlier.entries.get(job.key) if earlier else None)
     except UserError as error:
         entry.state, entry.reason = "failed", str(error)
 

@@ -1,10 +1,12 @@
 """The end of a sweep: the report, MLflow, whoever is to be told, and old runs taken away."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.request import RUNS
@@ -15,13 +17,15 @@ from qrlora_search.app.sweep_notify import notify
 from qrlora_search.app.sweep_prune import prune
 from qrlora_search.app.sweep_record import SweepRecord, save_record
 from qrlora_search.describe.sweep import SweepSpec, expand
-from qrlora_search.values.errors import SinkError
+from qrlora_search.values.errors import SinkError, UserError
+from qrlora_search.values.secrets import first_line
 
 
 def end_sweep(folder: Path, spec: SweepSpec, record: SweepRecord, console: Console) -> int:
     """Compares, reports, tells, cleans up, closes the record, and returns the exit code."""
-    now = _snapshots(folder, record)
-    before = _snapshots(folder.parent / record.base, record) if record.base else {}
+    now = _there({key: load_snapshot(folder, key) for key in record.entries})
+    bases = {key: one.base for key, one in record.entries.items() if one.base}
+    before = _there({key: load_snapshot(folder.parent / base, key) for key, base in bases.items()})
     ended = datetime.now(UTC).isoformat(timespec="seconds")
     report = SweepReport(
         name=spec.name,
@@ -36,22 +40,31 @@ def end_sweep(folder: Path, spec: SweepSpec, record: SweepRecord, console: Conso
     )
     text = write_report(folder, report, now, before)
     trouble = _to_mlflow(folder, spec, report)
+    record.unlogged = bool(trouble)
     trouble += notify(spec.notify, text, report)
     if trouble:
         report = report.model_copy(update={"notes": [*report.notes, *trouble]})
         write_report(folder, report, now, before)
     record.ended, record.exit_code = ended, report.exit_code
     save_record(folder, record)
-    for gone in prune(folder.parent, spec.history.keep):
-        console.print(f"pruned: {gone}", markup=False)
     console.print(markdown(report), markup=False, soft_wrap=True)
     console.print(f"files: {folder}/{', '.join(NAMES)}", markup=False, no_wrap=True)
+    try:
+        for gone in prune(folder.parent, spec.history.keep):
+            console.print(f"pruned: {gone}", markup=False)
+    except (UserError, OSError, SQLAlchemyError) as error:  # the sweep has its end, and `sweep prune` can be asked for
+        console.print(f"old runs could not be pruned: {first_line(error)}", markup=False)
     return report.exit_code
 
 
-def _snapshots(folder: Path, record: SweepRecord) -> dict[str, Snapshot]:
-    found = {key: load_snapshot(folder, key) for key in record.entries}
+def _there(found: Mapping[str, Snapshot | None]) -> dict[str, Snapshot]:
     return {key: one for key, one in found.items() if one is not None}
+
+
+def log_again(folder: Path, spec: SweepSpec) -> list[str]:
+    """Brings MLflow the report that it lacks; returns what went wrong."""
+    text = (folder / "report.json").read_text(encoding="utf-8")
+    return _to_mlflow(folder, spec, SweepReport.model_validate_json(text))
 
 
 def _notes(spec: SweepSpec, record: SweepRecord, now: dict[str, Snapshot]) -> list[str]:
@@ -59,7 +72,9 @@ def _notes(spec: SweepSpec, record: SweepRecord, now: dict[str, Snapshot]) -> li
         "The best member is chosen on the selection split and compared on the report split, paired over examples; "
         f"regressions by Holm's rule at {spec.regression.level:g} over all searches that were compared.",
         "Intervals are over examples, for one warm-up and seed; variation between warm-ups is not in them.",
-        f"Compared with {record.base}." if record.base else "The first run of this sweep: there is nothing to compare.",
+        f"Compared with {record.base}{_older(record)}."
+        if record.base
+        else "The first run of this sweep: there is nothing to compare.",
     ]
     stand_in = [key for key, one in now.items() if one.view.stand_in]
     if stand_in:
@@ -69,6 +84,12 @@ def _notes(spec: SweepSpec, record: SweepRecord, now: dict[str, Snapshot]) -> li
             "their scores say nothing about the real tasks.",
         )
     return notes
+
+
+def _older(record: SweepRecord) -> str:
+    """Returns which searches compare with an older run, since the newest one failed for them."""
+    older = [f"{key} with {one.base}" for key, one in record.entries.items() if one.base not in {None, record.base}]
+    return f"; {', '.join(older)}" if older else ""
 
 
 def _to_mlflow(folder: Path, spec: SweepSpec, report: SweepReport) -> list[str]:
@@ -91,5 +112,6 @@ def _to_mlflow(folder: Path, spec: SweepSpec, report: SweepReport) -> list[str]:
     try:
         log_sweep(address, (spec.name, report.slot), metrics, tags, [folder / name for name in NAMES])
     except SinkError as error:
-        return [f"MLflow lacks this report: {error}"]
+        again = f"`sweep run` with `--slot {report.slot}` brings it"
+        return [f"MLflow lacks this report: {first_line(error, address)}; {again}"]
     return []

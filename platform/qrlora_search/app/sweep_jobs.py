@@ -12,7 +12,7 @@ from qrlora_search.app.reading import read_search
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
 from qrlora_search.app.sweep_inputs import changed, inputs_of
-from qrlora_search.app.sweep_record import Entry, SweepRecord
+from qrlora_search.app.sweep_record import Entry
 from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.sweep import Job, SweepSpec, expand
@@ -85,26 +85,25 @@ def _first_proposals(folder: str, plan: SearchPlan) -> tuple[dict[str, str | int
         return ()
 
 
-def begin(spec: SweepSpec, job: Job, entry: Entry, record: SweepRecord, earlier: SweepRecord | None) -> None:
-    """Decides what becomes of a search, given the last sweep: skipped, deepened, warm-started or made anew.
+def begin(spec: SweepSpec, job: Job, entry: Entry, last: Entry | None) -> None:
+    """Decides what becomes of a search, given its entry in the last sweep: skipped, deepened, warm-started or new.
 
     Writes it into the entry. Raises UserError where the search cannot be planned.
     """
     planned = plan_job(spec, job, Turn(1), entry)
     entry.inputs = inputs_of(planned)
-    last = earlier.entries.get(job.key) if earlier else None
-    if last is None or last.state == "failed" or not has_record(Path(last.output)):
+    if last is None or not has_record(Path(last.output)):
         return
     same, rule = not changed(last.inputs, entry.inputs), spec.history.unchanged
     if same and rule == "skip":
-        entry.state, entry.output, entry.reason = "skipped", last.output, f"inputs as in {record.base}"
+        entry.state, entry.output, entry.reason = "skipped", last.output, f"inputs as in {entry.base}"
     elif same and rule == "deepen":
-        entry.output, entry.deepened, entry.reason = last.output, True, f"deepens that of {record.base}"
+        entry.output, entry.deepened, entry.reason = last.output, True, f"deepens that of {entry.base}"
         measure(entry)
         entry.before, entry.before_volume, entry.epochs_before = entry.configurations, entry.volumes.pop(), entry.epochs
     elif spec.history.warm_start:
         entry.warm_from = last.output
-        entry.reason = f"{', '.join(changed(last.inputs, entry.inputs)) or 'nothing'} changed since {record.base}"
+        entry.reason = f"{', '.join(changed(last.inputs, entry.inputs)) or 'nothing'} changed since {entry.base}"
 
 
 def run_turn(spec: SweepSpec, job: Job, entry: Entry, turn: Turn, console: Console) -> int:
@@ -117,11 +116,24 @@ def run_turn(spec: SweepSpec, job: Job, entry: Entry, turn: Turn, console: Conso
     return run_on_ray(plan_job(spec, job, turn, entry), console)
 
 
+def deliver(spec: SweepSpec, job: Job, entry: Entry, console: Console) -> None:
+    """Brings MLflow and the study what they lack of a search that ended. Raises UserError."""
+    from qrlora_search.app.run_search import deliver_lacking
+
+    if not read_search(Path(entry.output), "the sweep's")[0].delivered:
+        deliver_lacking(plan_job(spec, job, Turn(1), entry), console)
+
+
 def measure(entry: Entry) -> None:
-    """Brings an entry up to what its search's record holds."""
+    """Brings an entry up to what its search's record and front hold."""
+    count(entry)
+    entry.volumes.append(read_front(Path(entry.output)).hypervolume.value)
+
+
+def count(entry: Entry) -> None:
+    """Brings an entry's counts up to what its search's record holds, which needs no front."""
     history, plan = read_search(Path(entry.output), "the sweep's")
     entry.configurations = len(history.searched)
     entry.epochs = sum(len(one.reports) for one in history.searched)
     entry.seconds = history.seconds
-    entry.volumes.append(read_front(Path(entry.output)).hypervolume.value)
     entry.used_up = history.outcome == "complete" and entry.configurations < plan.budget

@@ -3,25 +3,28 @@
 import shutil
 from pathlib import Path
 
-from qrlora_search.app.sweep_record import SweepRecord, records
+from qrlora_search.app.sweep_record import SweepRecord, newest_good, records
 from qrlora_search.record.storage import drop_record
 from qrlora_search.values.errors import UserError
 
 
 def prune(home: Path, keep: int) -> list[str]:
-    """Removes all but the newest `keep` runs that ended, with their records; returns the slots that are gone.
+    """Removes all but the newest `keep` runs that are over, with their records; returns the slots that are gone.
 
-    Kept besides: a run that has not ended and its base, and one whose searches a kept run refers to (it skipped or
-    deepened them).
+    A run is over that has ended, or was given up: a later one ended. Kept besides: a run that goes on and its bases,
+    one whose searches a kept run refers to (it skipped or deepened them), and what the next run compares with.
     """
     if keep < 1:
         raise UserError(f"--keep {keep} is out of range: how many runs to keep; use a whole number from 1")
     runs = records(home)
-    ended = [one for one in runs if one.ended]
-    kept = {one.slot: one for one in (*ended[-keep:], *(one for one in runs if not one.ended))}
-    needed = {one.base for one in kept.values() if not one.ended}
-    needed |= {slot for one in kept.values() for slot in _referred(home, one)}
-    gone = [one.slot for one in ended if one.slot not in kept and one.slot not in needed]
+    last = max((place for place, one in enumerate(runs) if one.ended), default=-1)
+    over, going = runs[: last + 1], runs[last + 1 :]
+    kept = {one.slot for one in (*over[-keep:], *going)}
+    kept |= {entry.base for one in going for entry in one.entries.values() if entry.base}
+    newest = runs[-1].entries if runs else {}
+    kept |= {good.slot for good in (newest_good(runs, key) for key in newest) if good is not None}
+    kept |= {slot for one in runs if one.slot in kept for slot in _referred(home, one)}
+    gone = [one.slot for one in over if one.slot not in kept]
     for slot in gone:
         _remove(home / slot)
     return gone

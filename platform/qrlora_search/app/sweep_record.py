@@ -4,6 +4,7 @@
 report.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.times import parse_seconds
 
 FILE = "sweep.json"
 EntryState = Literal["waiting", "done", "skipped", "failed"]
@@ -28,12 +30,14 @@ class Entry(_Kept):
     inputs: hashes of data, split, model, code and space. output: its folder, of an earlier sweep where it was skipped
     or deepened. warm_from: the output whose front it began with. before: configurations and hypervolume that it began
     with. target: what it may have started in all (configurations), or its seconds of this round. turns: rounds that
-    it ended. seconds: of its record; spent_s: in this sweep. volumes: hypervolume after each.
+    it ended. seconds: of its record; spent_s: in this sweep; spent_before_s: before this round. volumes: hypervolume
+    after each. base: the slot that it compares with, the newest in which this search was done or skipped.
     """
 
     task: str
     state: EntryState = "waiting"
     reason: str = ""
+    base: str | None = None
     output: str = ""
     inputs: dict[str, str] = Field(default_factory=dict)
     warm_from: str = ""
@@ -47,12 +51,15 @@ class Entry(_Kept):
     epochs_before: int = 0
     seconds: float = 0.0
     spent_s: float = 0.0
+    spent_before_s: float = 0.0
     used_up: bool = False
     volumes: list[float] = Field(default_factory=list)
 
 
 class SweepRecord(_Kept):
-    """One run of a sweep. base: the slot that it compares with. planned: rounds whose targets are fixed."""
+    """One run of a sweep. base: the newest slot that a search compares with. planned: rounds whose targets are fixed.
+    unlogged: MLflow lacks the report.
+    """
 
     version: Literal[1] = 1
     name: str
@@ -63,6 +70,7 @@ class SweepRecord(_Kept):
     planned: int = 0
     entries: dict[str, Entry] = Field(default_factory=dict)
     ended: str = ""
+    unlogged: bool = False
     exit_code: int | None = None
 
 
@@ -94,26 +102,47 @@ def records(home: Path) -> list[SweepRecord]:
     return sorted((one for one in found if one is not None), key=lambda one: (one.started, one.slot))
 
 
+def newest_good(runs: Sequence[SweepRecord], key: str) -> SweepRecord | None:
+    """Returns the newest run that ended and in which a search was done or skipped. runs: the oldest first."""
+    for one in reversed(runs):
+        entry = one.entries.get(key)
+        if one.ended and entry is not None and entry.state in {"done", "skipped"}:
+            return one
+    return None
+
+
 def choose_slot(spec: SweepSpec, asked: str | None, now: datetime) -> str:
-    """Returns the slot to run: the one asked for; the schedule's newest; an unfinished one; or a new one."""
+    """Returns the slot to run: the one asked for; an unfinished one, with a schedule only within its grace; the
+    schedule's newest; or a new one.
+    """
     if asked is not None:
         if not asked.replace("-", "").replace("_", "").isalnum():
             raise UserError(f"--slot {asked!r} is no name; use letters, digits, - and _")
         return asked
+    unfinished = [one for one in records(home_of(spec)) if not one.ended]
     if spec.schedule is not None:
-        return spec.schedule.slot(now)
-    unfinished = [one.slot for one in records(home_of(spec)) if not one.ended]
-    return unfinished[-1] if unfinished else now.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+        grace = parse_seconds(spec.schedule.grace, "grace")
+        unfinished = [one for one in unfinished if (now - datetime.fromisoformat(one.started)).total_seconds() <= grace]
+    if unfinished:
+        return unfinished[-1].slot
+    return spec.schedule.slot(now) if spec.schedule is not None else now.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
 
 
 def new_record(spec: SweepSpec, slot: str) -> SweepRecord:
-    """Returns the record of a sweep that begins now. Its base is the newest that ended."""
-    ended = [one.slot for one in records(home_of(spec)) if one.ended and one.slot != slot]
+    """Returns the record of a sweep that begins now."""
+    runs = [one for one in records(home_of(spec)) if one.slot != slot]
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    entries = {job.key: Entry(task=job.task) for job in spec.jobs()}
+    bases = {job.key: newest_good(runs, job.key) for job in spec.jobs()}
+    entries = {job.key: Entry(task=job.task, base=_slot(bases[job.key])) for job in spec.jobs()}
+    newest = max(
+        (one for one in bases.values() if one is not None), key=lambda one: (one.started, one.slot), default=None
+    )
     content = spec.model_dump(mode="json")
-    return SweepRecord(name=spec.name, slot=slot, spec=content, started=now, base=ended[-1] if ended else None,
-                       entries=entries)  # fmt: skip
+    return SweepRecord(name=spec.name, slot=slot, spec=content, started=now, base=_slot(newest), entries=entries)
+
+
+def _slot(record: SweepRecord | None) -> str | None:
+    return None if record is None else record.slot
 
 
 def check_same(record: SweepRecord, spec: SweepSpec) -> None:

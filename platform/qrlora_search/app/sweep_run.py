@@ -4,25 +4,30 @@ Killed at any moment, the same command goes on: each search has its record, and 
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
+from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
 from qrlora_search.app.console import make_console
 from qrlora_search.app.report_files import read_front
-from qrlora_search.app.request import check_request
+from qrlora_search.app.request import RUNS, check_request
+from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
-from qrlora_search.app.sweep_ending import end_sweep
+from qrlora_search.app.sweep_ending import end_sweep, log_again
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
-from qrlora_search.app.sweep_jobs import Turn, begin, measure, request_of, run_turn
+from qrlora_search.app.sweep_jobs import Turn, begin, count, deliver, measure, request_of, run_turn
 from qrlora_search.app.sweep_prune import prune
 from qrlora_search.app.sweep_record import (
+    Entry,
     SweepRecord,
     check_same,
     choose_slot,
@@ -41,6 +46,8 @@ from qrlora_search.values.times import parse_seconds
 BUSY = 4
 """Exit code where the sweep is running already."""
 INTERRUPTED = {130, 143}
+BEAT_S = 10.0
+"""The time that a search takes is written so often, so that a killed sweep knows what it spent."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,31 @@ class Place:
     folder: Path
     record: SweepRecord
     console: Console
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def save(self) -> None:
         """Writes the record."""
-        save_record(self.folder, self.record)
+        with self.lock:
+            save_record(self.folder, self.record)
+
+    @contextmanager
+    def spending(self, entry: Entry) -> Iterator[None]:
+        """Counts the time that a search takes, however it ends, also while it runs."""
+        began, before, over = time.monotonic(), entry.spent_s, threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT_S):
+                entry.spent_s = before + time.monotonic() - began
+                self.save()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            entry.spent_s = before + time.monotonic() - began
 
     def tell(self, words: str) -> None:
         """Says something, with the time."""
@@ -65,7 +93,8 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
     """Runs a slot of a sweep, or goes on with it, and returns the exit code.
 
     0: all is well; 1: a search failed; 3: a regression; 4: the sweep is running already; 130 or 143: interrupted.
-    A slot that ended is not run again: its report is named and its exit code returned. scheduled: a slot that was
+    A slot that ended is not run again: MLflow gets what it lacks of it, its report is named and its exit code returned.
+    scheduled: a slot that was
     missed for longer than the schedule's grace is left out.
     """
     spec, console = load_sweep(path), make_console()
@@ -81,11 +110,19 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
             console.print(f"sweep {spec.name} is running already; {chosen} is left to it")
             return BUSY
         record = load_record(folder) or new_record(spec, chosen)
+        place = Place(spec, folder, record, console)
         if record.ended:
+            _deliver(place)
             console.print(f"sweep {spec.name}: {chosen} ended at {record.ended}; {folder / 'report.md'} says how")
             return record.exit_code or 0
         check_same(record, spec)
-        return _run(Place(spec, folder, record, console))
+        with signals_caught() as signals:
+            try:
+                return _run(place, signals, scheduled)
+            except InterruptedEarlyError as error:
+                place.save()
+                place.tell(f"{error.why}: the same command goes on from here")
+                return EXIT_CODES[error.why]
 
 
 def name_database(spec: SweepSpec) -> None:
@@ -116,17 +153,41 @@ def _alone(home: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _run(place: Place) -> int:
+def _deliver(place: Place) -> None:
+    """Brings MLflow and the studies what they lack of a slot that ended: they may have been away."""
+    jobs = {job.key: job for job in place.spec.jobs()}
+    for key, entry in place.record.entries.items():
+        if entry.state == "done" and key in jobs and Path(entry.output).is_dir():
+            with suppress(UserError, OSError, SQLAlchemyError):  # it is delivered the next time
+                deliver(place.spec, jobs[key], entry, place.console)
+    if place.record.unlogged and not log_again(place.folder, place.spec):
+        place.record.unlogged = False
+        place.save()
+
+
+def _check_tracking(place: Place, address: str | None, scheduled: bool) -> None:
+    """Raises UserError where MLflow does not answer; at night, when nobody could mend it, that is only said."""
+    try:
+        check_tracking(address or local_tracking(RUNS))
+    except UserError as error:
+        if not scheduled:
+            raise
+        place.tell(f"{error}; the sweep goes on, and MLflow catches up")
+
+
+def _run(place: Place, signals: Signals, scheduled: bool) -> int:
     from qrlora_search.adapters.ray_engine.cluster import set_environment
 
     record, spec = place.record, place.spec
+    new = not any(one.inputs for one in record.entries.values())
+    jobs = {job.key: job for job in spec.jobs()}
+    if new:  # later MLflow may go away: it catches up
+        _check_tracking(place, request_of(spec, next(iter(jobs.values())), Turn(1), "").tracking_uri, scheduled)
     place.save()
     set_environment(spec.resources.address)  # before anything imports Ray
-    earlier = load_record(place.folder.parent / record.base) if record.base else None
-    jobs = {job.key: job for job in spec.jobs()}
-    _for_each(place, jobs, "planning", lambda job: _begin(place, job, earlier))
+    _for_each(place, jobs, "planning", lambda job: _begin(place, job))
     if open_entries(record) and not _all_rounds_done(place):
-        code = _on_one_cluster(place, jobs)
+        code = _on_one_cluster(place, jobs, signals)
         if code in INTERRUPTED:
             place.tell("interrupted: the same command goes on from here")
             return code
@@ -136,12 +197,13 @@ def _run(place: Place) -> int:
     return end_sweep(place.folder, spec, record, place.console)
 
 
-def _begin(place: Place, job: Job, earlier: SweepRecord | None) -> None:
+def _begin(place: Place, job: Job) -> None:
     entry = place.record.entries[job.key]
     if entry.inputs:
         return
     entry.output = str(place.folder / job.key)
-    begin(place.spec, job, entry, place.record, earlier)
+    earlier = load_record(place.folder.parent / entry.base) if entry.base else None
+    begin(place.spec, job, entry, earlier.entries.get(job.key) if earlier else None)
     place.tell(f"{job.key}: {entry.state}{', ' + entry.reason if entry.reason else ''}")
 
 
@@ -152,7 +214,7 @@ def _all_rounds_done(place: Place) -> bool:
     )
 
 
-def _on_one_cluster(place: Place, jobs: dict[str, Job]) -> int:
+def _on_one_cluster(place: Place, jobs: dict[str, Job], signals: Signals) -> int:
     """Runs the rounds on one connection to Ray; returns the last exit code of a search."""
     from qrlora_search.adapters.ray_engine.cluster import check_address, ray_running
 
@@ -163,6 +225,7 @@ def _on_one_cluster(place: Place, jobs: dict[str, Job]) -> int:
         check_address(request.address)
     cpus = max(cpus_here(), (spec.resources.concurrency or 1) * (spec.resources.cpus_per_trial or 1))
     with ray_running(request.address, cpus):
+        signals.install()  # Ray has put its own in place of SIGTERM's
         while not _all_rounds_done(place):
             if all(one.turns >= record.planned for one in open_entries(record).values()):
                 plan_round(spec, record)
@@ -181,14 +244,13 @@ def _turn(place: Place, job: Job) -> int:
         return 0
     turn = turn_of(place.spec, entry)
     if turn is not None:
-        began = time.monotonic()
-        code = run_turn(place.spec, job, entry, turn, place.console)
+        with place.spending(entry):
+            code = run_turn(place.spec, job, entry, turn, place.console)
         if code in INTERRUPTED:
             return code
         if code:
             raise RuntimeError(read_front(Path(entry.output)).outcome)
         measure(entry)
-        entry.spent_s += time.monotonic() - began
         entry.state = "done"
     entry.turns = record.planned
     return 0
@@ -198,7 +260,7 @@ def _for_each(place: Place, jobs: dict[str, Job], doing: str, work: Callable[[Jo
     """Does something for every search; one that fails is noted and the sweep goes on. Returns 0, or an interruption."""
     from qrlora_search.adapters.ray_engine.cluster import failures
 
-    caught: tuple[type[Exception], ...] = (UserError, OSError, RuntimeError, ValueError, *failures())
+    caught: tuple[type[Exception], ...] = (UserError, OSError, RuntimeError, ValueError, SQLAlchemyError, *failures())
     for key, job in jobs.items():
         entry = place.record.entries[key]
         if entry.state == "failed":
@@ -208,6 +270,8 @@ def _for_each(place: Place, jobs: dict[str, Job], doing: str, work: Callable[[Jo
         except caught as error:
             entry.state, entry.reason = "failed", f"{doing}: {first_line(error, *_addresses(place.spec))}"
             place.tell(f"{key} failed: {entry.reason}")
+            with suppress(*caught):  # what it spent before it failed is spent
+                count(entry)
             code = 0
         place.save()
         if code in INTERRUPTED:

@@ -58,14 +58,12 @@ def crontab(spec: SweepSpec, schedule: Schedule, where: Path) -> str:
     Debian's cron knows one time zone, the machine's. For another one the line fires every quarter of an hour of the
     schedule's minutes, and a slot that was run already, or is not due, ends at once.
     """
-    home, log = Path.cwd(), Path(spec.storage.output).expanduser().resolve() / f"{spec.name}.log"
+    log = Path(spec.storage.output).expanduser().resolve() / f"{spec.name}.log"
     environment = Path.home() / ".config" / "qrlora-search" / "environment"
-    words = shlex.join(command(where)).replace("%", r"\%")
-    load = f"if [ -r {shlex.quote(str(environment))} ]; then set -a; . {shlex.quote(str(environment))}; set +a; fi"
-    folder = shlex.quote(str(log.parent)).replace("%", r"\%")
-    line = (
-        f"mkdir -p {folder}; cd {shlex.quote(str(home))} && {load}; {words} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
-    )
+    folder, file, secrets, home = (shlex.quote(str(one)) for one in (log.parent, log, environment, Path.cwd()))
+    load = f"if [ -r {secrets} ]; then set -a; . {secrets}; set +a; fi"
+    said = f">> {file} 2>&1 < /dev/null"
+    line = f"mkdir -p {folder} && cd {home} && {{ {load}; {shlex.join(command(where))} {said}; }}".replace("%", r"\%")
     when, why = _local_fields(schedule)
     return (
         f"# {spec.name}: {schedule.cron} in {schedule.time_zone}{why}\n"
@@ -108,6 +106,10 @@ EnvironmentFile=-%h/.config/qrlora-search/environment
 ExecStart={words}
 # A regression (3) and a sweep that runs already (4) are no failures of the unit.
 SuccessExitStatus=3 4
+# One that was killed goes on; one that ended (1: a search failed) or was refused (2) does not.
+Restart=on-failure
+RestartSec=1min
+RestartPreventExitStatus=1 2
 KillSignal=SIGTERM
 TimeoutStopSec=5min
 """

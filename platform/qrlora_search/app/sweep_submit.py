@@ -51,7 +51,11 @@ def _slot(spec: SweepSpec, slot: str | None) -> str:
 
 
 def _check_places(spec: SweepSpec) -> None:
-    """Raises UserError for a place that is not the same on every node of a cluster."""
+    """Raises UserError for a place that is not the same on every node of a cluster, or for no cluster."""
+    if spec.resources.address is None:
+        raise UserError(
+            'resources.address: without it a job searches beside the cluster, on one machine; write address = "auto"'
+        )
     paths = [("storage.output", spec.storage.output)]
     paths += [("searches.spaces", one) for one in spec.searches.spaces if one != "default"]
     paths += [(f"data.{task}", one) for task, one in spec.data.items() if one not in {"auto", "hub", "stand-in"}]

@@ -15,6 +15,7 @@ from qrlora_search.describe.plan import digest
 from qrlora_search.describe.tables import Table, check_keys, read_toml, validate
 from qrlora_search.describe.tasks import TASKS
 from qrlora_search.values.errors import UserError, nearest
+from qrlora_search.values.secrets import holds_secret
 from qrlora_search.values.times import parse_seconds
 
 Unit = Literal["configurations", "epochs", "time"]
@@ -104,7 +105,7 @@ class Storage(Table):
     @field_validator("tracking_uri", "database")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
-        if value is not None and re.search(r"://[^/@]*:[^/@]*@", value):
+        if value is not None and holds_secret(value):
             raise ValueError('holds a password; put the whole address into the environment and write "$NAME"')
         return value
 
@@ -170,6 +171,8 @@ class Notify(Table):
 
     @model_validator(mode="after")
     def _sound(self) -> "Notify":
+        if self.webhook is not None and not self.webhook.startswith("$"):
+            raise ValueError('webhook: an address that one may post to is a secret; write "$NAME" of the environment')
         parse_seconds(self.timeout, "timeout")
         return self
 

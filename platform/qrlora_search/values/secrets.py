@@ -3,6 +3,13 @@
 import re
 from urllib.parse import unquote
 
+_QUERY = r"([?&][\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=)[^&\s'\"]+"
+
+
+def holds_secret(address: str) -> bool:
+    """Returns whether an address has a password in it: beside the user, or in the query."""
+    return bool(re.search(r"://[^@]*:[^@]*@", address) or re.search(_QUERY, address, re.IGNORECASE))
+
 
 def shown_address(address: str) -> str:
     """Returns an address without user, password and query; a SQLite file's as it is."""
@@ -21,7 +28,8 @@ def without_secrets(text: str, *addresses: str) -> str:
         for secret in {credentials, password, unquote(password)}:
             if len(secret) > 2:
                 text = text.replace(secret, "***")
-    return re.sub(r"://[^/\s@]*:[^/\s@]*@", "://***@", text)
+    text = re.sub(r"://(?:[^/\s@]+|[^\s@]*:[^\s@]*)@", "://***@", text)
+    return re.sub(_QUERY, r"\1***", text, flags=re.IGNORECASE)
 
 
 def first_line(error: BaseException, *addresses: str) -> str:

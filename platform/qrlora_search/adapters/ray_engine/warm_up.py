@@ -9,9 +9,10 @@ from typing import Any
 import ray
 import ray.train
 import torch
-from ray.train import RunConfig, ScalingConfig
+from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from qrlora_search.adapters.ray_engine.cluster import using_ray
 from qrlora_search.method.fine_tuning import Share, WarmUpJob, build_classifier, export_state, fine_tune
@@ -50,6 +51,18 @@ def _wait_until_taken(told: Queue) -> None:
         time.sleep(0.05)
 
 
+RETRIES = 3
+"""How often a warm-up begins again whose worker or node was lost."""
+_LOST = {"WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError", "WorkerGroupStartupFailedError",
+         "ActorDiedError", "ActorUnavailableError", "RayActorError", "NodeDiedError", "OwnerDiedError",
+         "ObjectLostError", "WorkerCrashedError", "OutOfMemoryError", "PreemptionError"}  # fmt: skip
+"""What Ray calls the loss of a process or a node. Everything else is the training's own error."""
+
+
+class WorkerLostError(Exception):
+    """A worker of the warm-up, or its node, was lost: nothing says that it would be lost again."""
+
+
 class RayWarmUp:
     """A `WarmUpRunner` on a running Ray cluster."""
 
@@ -57,8 +70,22 @@ class RayWarmUp:
         self.threads, self.use_gpu, self.labels = threads, use_gpu, dict(labels or {})
 
     def __call__(self, job: WarmUpJob, told: Told) -> State:
-        """Returns the warmed-up weights. Raises UserError with the cause where Ray Train gives up."""
-        mail = Queue(actor_options={"num_cpus": 0})
+        """Returns the warmed-up weights. A lost worker's training begins again, up to 3 times: seeded, it is the same.
+        Raises UserError with the cause where it fails.
+        """
+        for again in range(1, RETRIES + 1):
+            try:
+                return self._once(job, told)
+            except WorkerLostError as lost:
+                told(f"warm-up: {lost}; it begins again ({again} of {RETRIES})")
+        try:
+            return self._once(job, told)
+        except WorkerLostError as lost:
+            raise _failed(str(lost)) from None
+
+    def _once(self, job: WarmUpJob, told: Told) -> State:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        mail = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         config = {"job": [ray.put(job)], "told": mail, "threads": self.threads}
 
         def train() -> None:
@@ -79,12 +106,23 @@ class RayWarmUp:
         return _follow(train, mail, told)
 
 
+def _failed(cause: str) -> UserError:
+    return UserError(f"the warm-up failed: {cause}; where memory ran out, lower [warm_up] batch_size in the space")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Returns what is behind Ray Train's errors: those of its workers, or of its controller."""
+    behind = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
+    return [one for one in behind if one is not None] or [error]
+
+
 def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
     """Runs the trainer in a thread and passes on what its first worker says, until it has sent everything.
 
     The thread is left to itself then, until Ray is left: without a dashboard Ray Train's controller takes 12 s to end
     after its workers.
-    The mailbox stays until it ends, since the first worker looks into it before it leaves.
+    The mailbox stays until it ends, since the first worker looks into it before it leaves. Raises WorkerLostError, or
+    UserError with the cause.
     """
     failure: list[BaseException] = []
     ended, taken = threading.Event(), threading.Event()
@@ -92,9 +130,10 @@ def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
     def fit() -> None:
         try:
             train()
-        except (ray.exceptions.RayError, RuntimeError, OSError) as error:  # the cause is told below, if it matters
+        except (TrainingFailedError, ray.exceptions.RayError, RuntimeError, OSError, ValueError) as error:
             failure.append(error)
-        ended.set()
+        finally:
+            ended.set()
         taken.wait()
         if ray.is_initialized():
             mail.shutdown(force=True)
@@ -102,22 +141,32 @@ def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
     thread = threading.Thread(target=fit, daemon=True)
     using_ray.append(thread)
     thread.start()
-    state: State | None = None
-    kind, content = "", None
     try:
-        while kind != "done" and (not ended.is_set() or not mail.empty()):
-            try:
-                kind, content = mail.get(timeout=0.2)
-            except (Empty, queue.Empty):
-                continue
-            if kind == "progress":
-                told(str(content))
-            elif kind == "state":
-                state = {name: array.copy() for name, array in ray.get(content).items()}
+        state = _read(mail, ended, told)
+    except ray.exceptions.RayError as error:  # the weights went with their worker
+        raise WorkerLostError(f"what its worker had made was lost ({type(error).__name__})") from None
     finally:
         taken.set()
     if state is None:
-        lines = str(failure[0]).strip().splitlines() if failure else []
-        cause = lines[-1] if lines else "its worker ended early"
-        raise UserError(f"the warm-up failed: {cause}; where memory ran out, lower [warm_up] batch_size in the space")
+        causes = _causes(failure[0]) if failure else []
+        if all(type(one).__name__ in _LOST for one in causes):
+            raise WorkerLostError("its worker or node was lost")
+        lines = str(causes[0]).strip().splitlines()
+        raise _failed(lines[-1] if lines else type(causes[0]).__name__)
+    return state
+
+
+def _read(mail: Queue, ended: threading.Event, told: Told) -> State | None:
+    """Passes on what the first worker says and returns its weights, or None where the trainer ended without."""
+    state: State | None = None
+    kind, content = "", None
+    while kind != "done" and (not ended.is_set() or not mail.empty()):
+        try:
+            kind, content = mail.get(timeout=0.2)
+        except (Empty, queue.Empty):
+            continue
+        if kind == "progress":
+            told(str(content))
+        elif kind == "state":
+            state = {name: array.copy() for name, array in ray.get(content).items()}
     return state
