@@ -95,6 +95,8 @@ def page(experiment: str, task: str, runs: list[str]) -> None:
             loaded = [loaded_search(known[run]) for run in runs if run in known]
         if any(one.search.stand_in for one in loaded):
             st.warning("STAND-IN data: generated, not GLUE. The scores say nothing about the real task.")
+        for mark in sorted({mark for one in loaded for mark in one.marks} - {"STAND-IN data, not GLUE"}):
+            st.warning(f"{mark}.")
         trials = [trial for one in loaded for trial in one.trials]
         if not trials:
             st.info("No trial has started yet: the warm-up is being made.")
@@ -140,22 +142,25 @@ def take_click(loaded: list[Loaded]) -> None:
     for point in points:
         clicked = point.get("customdata")
         if clicked:
-            st.session_state["trial"] = label(str(clicked[0]), int(clicked[1]))
+            run, number, kept = str(clicked[0]), int(clicked[1]), int(clicked[2]) or None
+            found = (trial for one in loaded if one.search.run == run for trial in one.trials)
+            named = {(trial.number, trial.kept): label(trial) for trial in found}
+            st.session_state["trial"] = named.get((number, kept), st.session_state.get("trial"))
 
 
-def label(search: str, number: int) -> str:
-    """Returns what a trial is called in the list."""
-    return f"{search} trial {number}"
+def label(trial: Trial) -> str:
+    """Returns what a trial is called in the list: searches of one plan have one name, so their runs are told."""
+    return f"{trial.search} {trial.parent[:4]} {trial.name}"
 
 
 def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
     """Draws one trial: configuration, curve, decisions, spectra, and the command that exports it."""
-    named = {label(one.search, one.number): one for one in trials if one.state != "derived"}
+    named = {label(one): one for one in trials}
     if st.session_state.get("trial") not in named:
         st.session_state["trial"] = next((name for name, one in named.items() if one.on_front), next(iter(named)))
     st.subheader("One trial")
     trial = named[st.selectbox("Trial", list(named), key="trial")]
-    search = next(one.search for one in loaded if one.search.name == trial.search)
+    search = next(one.search for one in loaded if one.search.run == trial.parent)
     left, right = st.columns(2)
     with left:
         st.markdown(
@@ -164,8 +169,8 @@ def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
             + (", on the front" if trial.on_front else "")
         )
         st.markdown(trial.reason or "It has not ended.")
-        if trial.state == "finished":
-            st.code(data.export_command(search, trial.number), language="bash")
+        if trial.state in {"finished", "derived"} and trial.number >= 0:
+            st.code(data.export_command(search, trial), language="bash")
         st.link_button("This trial in MLflow", data.run_link(ADDRESS, search.experiment, trial.run))
         st.markdown("What the stopping rule said, by epoch")
         st.code(trial.decisions or "nothing yet", language=None, wrap_lines=True)
@@ -251,9 +256,12 @@ def show_bill(one: Loaded) -> None:
             {"": [line["kind"] for line in lines], "for": [line["name"] for line in lines],
              "epochs": [line["epochs"] for line in lines],
              bill["unit"]: [round(line["seconds"], 1) for line in lines],
-             "how known": ["estimated" if line["estimated"] else "measured" for line in lines]},
+             "how known": ["estimated" if line["estimated"] else "measured" for line in lines],
+             "what": [line["words"] for line in lines]},
             hide_index=True,
         )  # fmt: skip
+        counted = f"{bill['counterfactual_epochs']:,} epochs, {bill['counterfactual_seconds']:,.1f} {bill['unit']}"
+        st.markdown(f"Counterfactual, trials without stopping, duplicates and constant states: {counted}")
         return
     spent, saved = one.search.metrics.get("spent_seconds"), one.search.metrics.get("saved_epochs")
     st.markdown(f"Spent in trials: {'-' if spent is None else f'{spent:,.1f} s'}")

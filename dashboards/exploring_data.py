@@ -49,7 +49,9 @@ class Search:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial's run: its size, newest score and standard error over n examples, and what was decided about it."""
+    """A trial's run: its size, newest score and standard error over n examples, and what was decided about it. parent:
+    its search's run. kept: so many of its coefficients, the largest, where it is derived from the trial.
+    """
 
     run: str
     search: str
@@ -63,11 +65,24 @@ class Trial:
     reason: str
     decisions: str
     params: dict[str, str]
+    parent: str = ""
+    kept: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Returns what it is called."""
+        called = f"trial {self.number}" if self.number >= 0 else "head-only control"
+        return called + (f", its {self.kept} largest" if self.kept else "")
 
     @property
     def method(self) -> str:
         """Returns the method, e.g. `qr-lora`."""
         return self.params.get("method", "qr-lora")
+
+    @property
+    def form(self) -> str:
+        """Returns the form that it is exported in: full fine-tuning is no adapter."""
+        return "merged" if self.method == "full" else "lora"
 
     @property
     def words(self) -> str:
@@ -91,6 +106,7 @@ class Member:
     high: float
     words: str
     report: str
+    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,16 @@ class Loaded:
     trials: list[Trial]
     view: dict[str, Any]
     members: list[Member] = field(default_factory=list)
+
+    @property
+    def marks(self) -> list[str]:
+        """Returns what is to be said of the scores wherever they are shown."""
+        marks = ["STAND-IN data, not GLUE"] if self.search.stand_in else []
+        if self.search.params.get("space.selection.on") == "validation":
+            marks.append("SELECTED ON THE VALIDATION SET")
+        if self.view.get("confirmation", {}).get("status") != "confirmed":
+            marks.append("UNCONFIRMED: raw scores" if self.trials else "no trial yet")
+        return marks
 
     @property
     def lead(self) -> float:
@@ -143,7 +169,7 @@ def load(store: Any, search: Search) -> Loaded:
     """Returns a search with its trials and, where it has ended, its front view."""
     condition = f"tags.`qrlora.search` = '{search.search_id}' AND tags.`qrlora.kind` = 'trial'"
     trials = [_trial(run, search) for run in _runs(store, search.experiment, condition)]
-    trials = sorted((one for one in trials if one.number >= 0), key=lambda one: one.number)
+    trials = sorted(trials, key=lambda one: one.number)
     view = {} if search.live else json_file(store, search.run, "front.json")
     return Loaded(search, [*trials, *derived_of(view, trials)], view, front_of(view, trials))
 
@@ -151,9 +177,11 @@ def load(store: Any, search: Search) -> Loaded:
 def derived_of(view: dict[str, Any], trials: list[Trial]) -> list[Trial]:
     """Returns the derived adapters of a front view as points: their trial's own facts, with fewer coefficients."""
     by_number = {one.number: one for one in trials}
+    members = {(one["trial"], one.get("kept")) for one in view.get("members", [])}
     return [
         replace(by_number[point["trial"]], parameters=point["parameters"], score=point["score"], state="derived",
-                on_front=False, error=None)
+                on_front=(point["trial"], point["parameters"]) in members, error=None, kept=point["parameters"],
+                rank="", reason="its coefficients of the largest effect, scored without training")
         for point in view.get("points", [])
         if point["state"] == "derived" and point["trial"] in by_number
     ]  # fmt: skip
@@ -166,7 +194,7 @@ def _trial(run: Any, search: Search) -> Trial:
         parameters=int(metrics.get("parameters", 0)), score=metrics.get("score"), error=metrics.get("score_error"),
         state=tags.get("qrlora.state", "running"), on_front=tags.get("pareto.on_front") == "true",
         rank=tags.get("pareto.rank", ""), reason=tags.get("qrlora.reason", ""),
-        decisions=tags.get("qrlora.decisions", ""), params=dict(run.data.params),
+        decisions=tags.get("qrlora.decisions", ""), params=dict(run.data.params), parent=search.run,
     )  # fmt: skip
 
 
@@ -181,6 +209,7 @@ def front_of(view: dict[str, Any], trials: list[Trial]) -> list[Member]:
                 one["selection"]["high"], one["words"] + (f", {one['kept']} kept" if one.get("kept") else ""),
                 "; ".join(f"{r['split']} {r['score']:.3f} [{r['low']:.3f}, {r['high']:.3f}], n = {r['n']}"
                           for r in one["report"]),
+                one.get("kept"),
             )
             for one in sorted(view["members"], key=lambda one: one["parameters"])
         ]  # fmt: skip
@@ -228,9 +257,12 @@ def cuts(trial: Trial, spectra: dict[str, Any]) -> list[dict[str, Any]]:
     return result
 
 
-def export_command(search: Search, number: int) -> str:
-    """Returns the command that exports a trial."""
-    return f"python -m platform.export {search.output or 'OUTPUT'} --trial {number} --as lora --to adapter-{number}"
+def export_command(search: Search, trial: Trial) -> str:
+    """Returns the command that exports a trial, or its largest coefficients."""
+    which, to = f"--trial {trial.number}", f"adapter-{trial.number}"
+    if trial.kept:
+        which, to = f"{which} --keep {trial.kept}", f"{to}-{trial.kept}"
+    return f"python -m platform.export {search.output or 'OUTPUT'} {which} --as {trial.form} --to {to}"
 
 
 def run_link(address: str, experiment: str, run: str) -> str:

@@ -11,12 +11,13 @@ SYMBOLS = {
     "finished": "circle-open", "stopped": "x-thin-open", "failed": "cross-thin-open", "running": "circle-dot",
     "unfinished": "hourglass-open", "derived": "star-open",
 }  # fmt: skip
+LETTERS = {"qr-lora": "Q", "svd-diagonal": "S", "random-basis": "R", "lora": "L", "svd-lora": "V", "full": "F"}
 METHODS = ("qr-lora", "svd-diagonal", "random-basis", "lora", "svd-lora", "full")
 FRONT_SYMBOLS = ("diamond", "square", "triangle-up", "circle", "triangle-down", "cross")
 DASHES = ("solid", "dash", "dashdot", "dot")
-CONTROL_X = 1.0
+CONTROL_X = 0.4
 LEAST_SPAN = 0.05
-TICKS = {CONTROL_X: "0 //", **{10.0**power: f"{10**power:,}" for power in range(1, 9)}}
+TICKS = {CONTROL_X: "0 //", **{10.0**power: f"{10**power:,}" for power in range(9)}}
 
 
 def colour_of(method: str) -> str:
@@ -28,19 +29,23 @@ def front_figure(loaded: list[Loaded], shown: list[Trial]) -> go.Figure:
     """Returns score against parameters: every shown trial by state and method, and each search's front with its band.
     Where a search was confirmed over several warm-ups, its trials are drawn on the level of all of them.
 
-    customdata of a point: [the search's name, the trial's number].
+    customdata of a point: [the search's run, the trial's number, how many of its coefficients are kept or 0].
     """
-    figure, leads = go.Figure(), {one.search.name: one.lead for one in loaded}
+    several = len({one.method for one in shown}) > 1
+    figure, leads = go.Figure(), {one.search.run: one.lead for one in loaded}
     for state, symbol in SYMBOLS.items():
         for method in METHODS:
             group = [one for one in shown if one.state == state and one.method == method and one.score is not None]
             if group:
                 figure.add_scatter(
                     x=[max(CONTROL_X, one.parameters) for one in group],
-                    y=[one.score - leads.get(one.search, 0.0) for one in group],
-                    mode="markers", name=f"{state}, {method} ({len(group)})",
-                    text=[f"{one.search} trial {one.number}: {one.words}" for one in group],
-                    customdata=[[one.search, one.number] for one in group],
+                    y=[one.score - leads.get(one.parent, 0.0) for one in group],
+                    mode="markers+text" if several else "markers",
+                    name=f"{state}, {method}{f' [{LETTERS.get(method)}]' if several else ''} ({len(group)})",
+                    text=[LETTERS.get(method, "?") if several else ""] * len(group), textposition="top center",
+                    textfont={"size": 9, "color": colour_of(method)},
+                    hovertext=[f"{one.search} {one.name}: {one.words}" for one in group],
+                    customdata=[[one.parent, one.number, one.kept or 0] for one in group],
                     marker={"symbol": symbol, "size": 9, "color": colour_of(method),
                             "line": {"width": 1.6, "color": colour_of(method)}},
                 )  # fmt: skip
@@ -67,7 +72,7 @@ def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
         line={"shape": "hv", "color": "#000000", "dash": DASHES[place % 4], "width": 1.5},
         marker={"symbol": FRONT_SYMBOLS[place % 6], "size": 10, "color": "#000000"},
         text=[f"trial {member.trial}: {member.words}; {member.report}" for member in members],
-        customdata=[[one.search.name, member.trial] for member in members],
+        customdata=[[one.search.run, member.trial, member.kept or 0] for member in members],
         error_y={
             "type": "data", "symmetric": False, "thickness": 1,
             "array": [member.high - member.score for member in members],
@@ -91,7 +96,7 @@ def _range(figure: go.Figure) -> list[float] | None:
 def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
     objectives = sorted({one.search.objective for one in loaded})
     rows = sorted({one.search.params.get("counts.selection", "?") for one in loaded})
-    marks = " (STAND-IN data, not GLUE)" if any(one.search.stand_in for one in loaded) else ""
+    marks = "".join(f" ({mark})" for mark in sorted({mark for one in loaded for mark in one.marks}))
     figure.update_xaxes(
         type="log", title="adapter parameters (log scale)", tickvals=list(TICKS), ticktext=list(TICKS.values())
     )

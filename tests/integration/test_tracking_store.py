@@ -169,7 +169,7 @@ def test_the_explorers_figure_draws_every_trial_and_the_front(followed, client):
     assert {(size, score, state) for size, score, state in SCORES.values()} <= drawn
     front = next(trace for trace in figure.data if "front" in trace.name)
     assert list(zip(front.x, front.y, strict=True)) == [(4, 0.80), (10, 0.90)]
-    assert [list(point) for point in front.customdata] == [[search.name, 0], [search.name, 1]]
+    assert [list(point) for point in front.customdata] == [[search.run, 0, 0], [search.run, 1, 0]]
     assert len({(trace.marker.symbol, trace.marker.color) for trace in figure.data}) == len(figure.data)
     shown = exploring_figures.front_figure([loaded], [one for one in loaded.trials if one.state == "stopped"])
     assert not any(trace.name.startswith("finished") for trace in shown.data)

@@ -8,7 +8,7 @@ import pytest
 from qrlora_search.values import intervals
 from qrlora_search.values.fronts import front
 from qrlora_search.values.intervals import score_interval
-from qrlora_search.values.repeated import Trained, pooled_spread, repeated, undecided
+from qrlora_search.values.repeated import Trained, pooled_spread, repeated, spread_apart, undecided
 from qrlora_search.values.states import FinishedTrial
 
 EXAMPLES, SEEDS, TRIALS, SEARCHES = 250, 3, 20, 120
@@ -160,6 +160,31 @@ def test_points_that_share_their_trainings_move_together():
     np.testing.assert_array_equal(drawn.draws_PB[0], drawn.draws_PB[1])
     assert (drawn.draws_PB[0] != drawn.draws_PB[2]).any()
     assert drawn.difference(0, 1).error == 0.0
+
+
+def test_what_a_seed_does_to_a_trial_and_its_derived_adapters_apart_is_in_their_difference():
+    """Four trainings of five trials, each with two derived adapters; a seed moves all three of them, and each alone."""
+    covered = []
+    for world in range(150):
+        random, ones = np.random.default_rng(world), np.ones(400)
+        hard, points = random.uniform(size=400), []
+        for group in range(5):
+            moved = 0.01 * random.standard_normal(4)
+            for level in (0.80, 0.79, 0.78):
+                reached = level + moved + 0.02 * random.standard_normal(4)
+                points.append(Trained(group, [(hard < one).astype(float) for one in reached]))
+        drawn = repeated("mean", ones, points)
+        pairs = [(3 * group, 3 * group + more, 0.01 * more) for group in range(5) for more in (1, 2)]
+        for one, other, truth in pairs:
+            inside = drawn.difference(one, other)
+            covered.append(inside.low <= truth <= inside.high)
+    assert np.mean(covered) > 0.93
+
+
+def test_how_far_seeds_move_siblings_apart_is_a_closed_form():
+    assert spread_apart([[[1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]]) == 0.0
+    assert spread_apart([[[1.0, 3.0], [3.0, 1.0]], [[5.0, 6.0]]]) == pytest.approx(2.0)
+    assert spread_apart([[[1.0], [2.0]], [[1.0, 2.0], [1.0]]]) == 0.0
 
 
 def test_the_probability_of_being_on_the_front():

@@ -29,7 +29,7 @@ class Covered:
     off: list[tuple[float, float]]
 
 
-def one_world(seed: int, slope: float) -> Covered:
+def one_world(seed: int, slope: float, trainings: tuple[int, ...] = TRAININGS, freedom: int = 2) -> Covered:
     random = np.random.default_rng(seed)
     hard, ones = random.uniform(size=EXAMPLES), np.ones(EXAMPLES)
     moved = OF_WARM_UPS * random.standard_normal(WARM_UPS)
@@ -40,10 +40,11 @@ def one_world(seed: int, slope: float) -> Covered:
         return (np.where(luck < 0.2, random.uniform(size=EXAMPLES), hard) < reached).astype(float)
 
     controls = [train(0.77, warm_up, 1.0, 0.0) for warm_up in range(WARM_UPS)]
-    runs = [[train(level, warm_up) for warm_up in range(count)] for level, count in zip(LEVELS, TRAININGS, strict=True)]
+    runs = [[train(level, warm_up) for warm_up in range(count)] for level, count in zip(LEVELS, trainings, strict=True)]
     points = [Trained(-2, controls, False, range(WARM_UPS))]
     points += [Trained(number, mine, warm_ups=range(len(mine))) for number, mine in enumerate(runs)]
     drawn = repeated("mean", ones, points, controls=controls)
+    assert drawn.freedom == freedom
     unaware = repeated("mean", ones, [Trained(one.group, one.runs, one.seeded) for one in points])
     scores, differences, off = [], [], []
     for place, level in enumerate(LEVELS, 1):
@@ -69,6 +70,13 @@ def test_intervals_over_warm_ups_seeds_and_examples_cover_the_truth(worlds, slop
     differences = np.concatenate([one.differences for one in worlds[slope]])
     assert scores.mean() > 0.95
     assert differences.mean() > 0.95
+
+
+def test_warm_ups_that_no_training_stands_on_leave_no_degree_of_freedom(monkeypatch):
+    """The epochs sufficed for two of three warm-ups: one degree of freedom, however many controls were scored."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 500)
+    found = [one_world(seed, 0.0, (2, 2, 2, 1), freedom=1) for seed in range(100)]
+    assert np.concatenate([one.differences for one in found]).mean() > 0.95
 
 
 def test_without_regard_to_warm_ups_points_on_different_ones_compare_worse(worlds):

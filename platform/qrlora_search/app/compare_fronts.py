@@ -16,7 +16,7 @@ from qrlora_search.values.comparing import Floats, areas, example_weights, perce
 from qrlora_search.values.fronts import front
 from qrlora_search.values.intervals import Statistic, statistic
 from qrlora_search.values.packing import unpack
-from qrlora_search.values.repeated import levelled, vary, vary_level
+from qrlora_search.values.repeated import levelled, vary, vary_level, warm_ups_of
 from qrlora_search.values.states import FinishedTrial
 
 
@@ -98,7 +98,8 @@ class Side:
             groups.setdefault(one.trial, []).append(place)
         if self.control_name == "head-only":
             groups[HEAD_ONLY] = [0]
-        vary(self.drawn_PB, groups, scores, _number(view.search_id), len(self.grounds))
+        varied = [trained[place][1] for places in groups.values() for place in places]
+        vary(self.drawn_PB, groups, scores, _number(view.search_id), warm_ups_of(varied, len(self.grounds)))
         same_warm_ups = _number("".join(packed["warm-up"]))  # their level is one unknown, and no difference has it
         vary_level(self.drawn_PB, [self._score(one) for one in self.grounds], same_warm_ups)
 

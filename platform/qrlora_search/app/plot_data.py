@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from qrlora_search.app.front_view import FrontView
 
-CONTROL_X = 1.0
+CONTROL_X = 0.4
 """Where the control, of 0 parameters, stands on a log axis: left of everything, behind a broken axis."""
-TICKS = {CONTROL_X: "0 //", **{10.0**power: f"{10**power:,}" for power in range(1, 9)}}
+TICKS = {CONTROL_X: "0 //", **{10.0**power: f"{10**power:,}" for power in range(9)}}
 MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": ".", "derived": "v"}
 
 

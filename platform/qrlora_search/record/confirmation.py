@@ -81,7 +81,7 @@ class Confirmation:
 
     @property
     def epochs(self) -> int:
-        """Returns how many epochs were trained, without lost ones."""
+        """Returns how many epochs were trained, without those of killed trainings: a kill may not change the front."""
         return sum(len(run.reports) for run in self.runs.values())
 
     def on_planned(self, _: int | None, data: dict[str, Any]) -> None:

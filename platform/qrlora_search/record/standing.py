@@ -1,5 +1,6 @@
 """Where a search stands: its front, ranks and hypervolume, and what it has spent, from its history alone."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from qrlora_search.describe.tasks import find_task
@@ -58,8 +59,13 @@ def _left(one: TrialHistory) -> int:
     return one.configuration.epochs - len(one.reports)
 
 
-def ranks_of(history: History) -> dict[int, int]:
-    """Returns the non-dominated rank of every Finished trial, 0 for the best; the control is not ranked."""
+def ranks_of(history: History, members: Set[int] | None = None) -> dict[int, int]:
+    """Returns the non-dominated rank of every Finished trial, 0 for the best; the control is not ranked.
+
+    members: the front as it was decided, whose trials are rank 0; the others then rank behind, from 1, by their scores.
+    """
     finished = history.finished()
-    found = pareto_ranks([one.score for one in finished], [one.parameters for one in finished])
-    return {one.trial: int(rank) for one, rank in zip(finished, found, strict=True)}
+    others = [one for one in finished if members is None or one.trial not in members]
+    found = pareto_ranks([one.score for one in others], [one.parameters for one in others])
+    ranks = {one.trial: int(rank) + (members is not None) for one, rank in zip(others, found, strict=True)}
+    return {one.trial: ranks.get(one.trial, 0) for one in finished}

@@ -11,11 +11,15 @@ moves all that stands on it: each score is moved by what the control of its warm
 so that points with trainings on different warm-ups compare; the trainings on one warm-up count as one, since what it
 does to a point they share; and the spread of the controls is added to all scores alike, so that it is in their
 intervals and in no difference. Adapters may undo a part of what a warm-up did, so that their levelled scores still have
-a part in common by warm-up: the spread over trainings counts no more degrees of freedom than there are warm-ups less 1.
+a part in common by warm-up: the spread over trainings counts no more degrees of freedom than there are warm-ups less 1
+that trainings stand on.
+
+A trial and its largest coefficients share their trainings. How far seeds move them apart is estimated from what is left
+of their scores without what they have in common, and added to each of them alone; the rest of the spread they share.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
@@ -108,25 +112,55 @@ def pooled_spread(groups: Sequence[Sequence[Sequence[float]]]) -> tuple[float | 
     return (math.sqrt(squares / freedom), freedom) if freedom else (None, 0)
 
 
+def spread_apart(groups: Sequence[Sequence[Sequence[float]]]) -> float:
+    """Returns the standard deviation over seeds of points of one group about what they have in common; 0 where no group
+    has several points that were trained twice. groups: as of `pooled_spread`.
+    """
+    squares, weight = 0.0, 0
+    for points in groups:
+        if len(points) > 1 and len(points[0]) > 1 and len({len(scores) for scores in points}) == 1:
+            scores_PK = np.asarray(points, dtype=np.float64)
+            apart_PK = scores_PK - scores_PK.mean(axis=0)
+            count, trainings = scores_PK.shape
+            squares += (trainings - 1) * float(apart_PK.var(axis=1, ddof=1).mean()) * count / (count - 1)
+            weight += trainings - 1
+    return math.sqrt(squares / weight) if weight else 0.0
+
+
 def vary(
-    draws_PB: Floats, groups: Mapping[int, Sequence[int]], scores: Sequence[Sequence[float]], seed: int, warm_ups: int
+    draws_PB: Floats,
+    groups: Mapping[int, Sequence[int]],
+    scores: Sequence[Sequence[float]],
+    seed: int,
+    stood_on: int | None,
 ) -> tuple[float | None, int]:
     """Adds to draws of points' means, in place, what further seeds might have changed; returns `pooled_spread`, with no
     more degrees of freedom than several warm-ups leave.
 
     groups: places of the points that share their trainings; a point that seeds would not vary is in none. scores: by
-    point, of its trainings.
+    point, of its trainings. stood_on: how many warm-ups trainings stand on, where there are several.
     """
-    spread, freedom = pooled_spread([[scores[place] for place in places] for places in groups.values()])
-    freedom = min(freedom, warm_ups - 1) if warm_ups > 1 else freedom
+    by_group = [[scores[place] for place in places] for places in groups.values()]
+    spread, freedom = pooled_spread(by_group)
+    freedom = freedom if stood_on is None else min(freedom, max(1, stood_on - 1))
     if spread is not None:
         random = np.random.default_rng([seed, 1])
-        scale_B = spread * np.sqrt(freedom / random.chisquare(freedom, draws_PB.shape[1]))
+        scale_B = np.sqrt(freedom / random.chisquare(freedom, draws_PB.shape[1]))
+        apart = min(spread, spread_apart(by_group))
         for places in groups.values():
-            noise_B = random.standard_normal(draws_PB.shape[1]) * scale_B
+            own = apart if len(places) > 1 else 0.0
+            common_B = random.standard_normal(draws_PB.shape[1]) * math.sqrt(spread**2 - own**2)
             for place in places:
-                draws_PB[place] += noise_B / math.sqrt(len(scores[place]))
+                own_B = own * random.standard_normal(draws_PB.shape[1]) if own else 0.0
+                draws_PB[place] += scale_B * (common_B + own_B) / math.sqrt(len(scores[place]))
     return spread, freedom
+
+
+def warm_ups_of(points: Iterable[Sequence[int]], known: int) -> int | None:
+    """Returns how many warm-ups the trainings of points stand on, or None where but one is known. points: of each, the
+    warm-up of each training; empty: all on the first.
+    """
+    return len({warm_up for its in points for warm_up in (its or (0,))}) if known > 1 else None
 
 
 def levelled(scores: Sequence[V], warm_ups: Sequence[int], controls: Sequence[V]) -> list[V]:
@@ -175,7 +209,8 @@ def repeated(
     for place, point in enumerate(points):
         if point.seeded:
             groups.setdefault(point.group, []).append(place)
-    spread, freedom = vary(draws, groups, scores, seed, max(1, len(controls)))
+    stood_on = warm_ups_of((point.warm_ups for point in points if point.seeded), len(controls))
+    spread, freedom = vary(draws, groups, scores, seed, stood_on)
     if spread is not None:
         for place in (place for places in groups.values() for place in places):
             errors[place] = math.hypot(errors[place], spread / math.sqrt(counts[place]))

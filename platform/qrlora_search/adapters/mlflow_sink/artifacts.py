@@ -16,11 +16,23 @@ def keep_artifact(client: Any, run: str, path: Path) -> None:
 
 
 def keep_files(client: Any, run: str, output: Path) -> None:
-    """Logs the files of a front and, in the folder `front`, the adapters of its members."""
+    """Logs the files of a front and, in the folder `front`, the adapters of its members alone."""
     for name in FILES:
         keep_artifact(client, run, output / name)
     if (output / "front").is_dir():
+        _drop_others(client, run, {f"front/{one.name}" for one in (output / "front").iterdir()})
         client.log_artifacts(run, str(output / "front"), "front")
+
+
+def _drop_others(client: Any, run: str, kept: set[str]) -> None:
+    """Removes what an earlier end of the search left in the folder `front`."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    stale = [one.path for one in client.list_artifacts(run, "front") if one.path not in kept]
+    if stale:
+        repository = get_artifact_repository(client.get_run(run).info.artifact_uri)
+        for path in stale:
+            repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
 
 
 def keep_dataset(client: Any, run: str, plan: SearchPlan) -> None:
@@ -36,6 +48,15 @@ def keep_dataset(client: Any, run: str, plan: SearchPlan) -> None:
         profile=json.dumps(plan.counts.model_dump(mode="json")),
     )
     client.log_inputs(run, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "search")])])
+
+
+def best_of(output: Path) -> dict[str, float]:
+    """Returns the best score on the front as it counts, of a member or the control, as front.json has it."""
+    path = output / "front.json"
+    if not path.is_file():
+        return {}
+    view = json.loads(path.read_text(encoding="utf-8"))
+    return {"best_score": max(float(one["selection"]["score"]) for one in (*view["controls"], *view["members"]))}
 
 
 def picks_of(output: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from qrlora_search.describe.configuration import MATRICES
+from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.record.history import HEAD_ONLY, TrialHistory
 
 
@@ -42,6 +43,11 @@ def size_metrics(one: TrialHistory) -> dict[str, float]:
     return {"parameters": float(count), "log10_parameters": math.log10(1 + count)}
 
 
-def run_name(trial: int, stand_in: bool) -> str:
+def run_name(trial: int) -> str:
     """Returns the name of a trial's run."""
-    return ("head-only control" if trial == HEAD_ONLY else f"trial-{trial:05d}") + (" STAND-IN" if stand_in else "")
+    return "head-only control" if trial == HEAD_ONLY else f"trial-{trial:05d}"
+
+
+def marked(plan: SearchPlan) -> str:
+    """Returns what a run's name says of scores that are not what they seem; empty for real data, held-out selection."""
+    return (" STAND-IN" if plan.stand_in else "") + (" SELECTED ON VALIDATION" if plan.on_validation else "")

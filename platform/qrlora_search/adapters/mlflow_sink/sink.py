@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from qrlora_search.adapters.mlflow_sink import tracking
-from qrlora_search.adapters.mlflow_sink.artifacts import keep_artifact, keep_dataset, keep_files, picks_of
-from qrlora_search.adapters.mlflow_sink.children import run_name, size_metrics, trial_params
+from qrlora_search.adapters.mlflow_sink.artifacts import best_of, keep_artifact, keep_dataset, keep_files, picks_of
+from qrlora_search.adapters.mlflow_sink.children import marked, run_name, size_metrics, trial_params
 from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.adapters.mlflow_sink.shared_view import full_link, keep_view
 from qrlora_search.adapters.mlflow_sink.tracking import log_params, log_values, told_apart
@@ -115,7 +115,7 @@ class MlflowSink:
                 self._describe(plan)
             return
         tags = {
-            "mlflow.runName": f"{plan.task}-{plan.hash}" + (" STAND-IN" if plan.stand_in else ""),
+            "mlflow.runName": f"{plan.task}-{plan.hash}{marked(plan)}",
             "mlflow.note.content": _note(plan, path),
             "qrlora.search": self.search_id,
             "qrlora.kind": "search",
@@ -194,7 +194,7 @@ class MlflowSink:
         run = self._find_child(trial)
         if run is None:
             tags = {
-                "mlflow.runName": run_name(trial, self.plan is not None and self.plan.stand_in),
+                "mlflow.runName": run_name(trial) + ("" if self.plan is None else marked(self.plan)),
                 "mlflow.parentRunId": self.parent,
                 "qrlora.search": self.search_id,
                 "qrlora.kind": "trial",
@@ -259,24 +259,33 @@ class MlflowSink:
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
-        self._values(self.parent, values, step=int(data["trials"]))
+        values |= best_of(self.output)  # what was confirmed is a step of its own, after those of the raw scores
+        self._values(self.parent, values, step=int(data["trials"]) + 1)
         marks = "; ".join(data.get("marks", ())) or "none"
         self._refresh()
         self._end_children({int(one) for one in data["members"]})
         keep_files(self.client, self.parent, self.output)
         keep_models(self.client, self.parent, {one: self._child(one) for one in data["members"]}, self.output)
-        self._values(
-            self.parent, {}, 0, {**picks_of(self.output), "qrlora.outcome": data["outcome"], "qrlora.marks": marks}
-        )
+        picks = picks_of(self.output)
+        for stale in set(self.client.get_run(self.parent).data.tags):
+            if stale.startswith("pick.") and stale not in picks:
+                self.client.delete_tag(self.parent, stale)
+        self._values(self.parent, {}, 0, {**picks, "qrlora.outcome": data["outcome"], "qrlora.marks": marks})
         self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
 
     def _end_children(self, members: set[int]) -> None:
-        """Says of every trial whether it is on the front, and ends the ones that did not end."""
+        """Says of every trial whether it is on the front, and ends the ones that did not end. Rank 0 is the front as
+        it counts; the others rank behind it by their own scores.
+        """
+        ranks = ranks_of(self.history, members)
         condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.kind` = 'trial'"
         for run in tracking.all_runs(self.client, [self.experiment], condition):
             on_front = str(int(run.data.tags["qrlora.trial"]) in members).lower()
             if run.data.tags.get("pareto.on_front") != on_front:
                 self.client.set_tag(run.info.run_id, "pareto.on_front", on_front)
+            rank = ranks.get(int(run.data.tags["qrlora.trial"]))
+            if rank is not None and run.data.tags.get("pareto.rank") != str(rank):
+                self.client.set_tag(run.info.run_id, "pareto.rank", str(rank))
             if run.info.status == "RUNNING":
                 self.client.set_tag(run.info.run_id, "qrlora.state", "unfinished")
                 self.client.set_terminated(run.info.run_id, "KILLED")
@@ -285,4 +294,6 @@ class MlflowSink:
 def _note(plan: SearchPlan, path: str) -> str:
     """Returns the description of a parent run, which MLflow shows as Markdown."""
     lines = ["Data: generated STAND-IN, not GLUE. Scores say nothing about the real task."] if plan.stand_in else []
+    if plan.on_validation:
+        lines.append("SELECTED ON THE VALIDATION SET: its report scores flatter the front.")
     return "\n\n".join([*lines, f"[Score against parameters, and parallel coordinates, of its trials]({path})"])

@@ -50,8 +50,7 @@ def _saved(history: History, plan: SearchPlan, rate: float) -> Iterator[BillLine
     words = f"{len(answered)} duplicates answered: what the first one of each took"
     yield _line("duplicates", "saved", sum(len(one.reports) for one in answered), seconds, words, estimated=True)
     fits = states_fit(plan)
-    trained = [(one, line) for one in history.searched for line in one.reports]
-    trained += [(history.trials[run.trial], line) for run in history.confirmation.runs.values() for line in run.reports]
+    trained = [(one, line) for one in history.searched for line in one.reports]  # confirmation is in no counterfactual
     saved = sum(
         max(0.0, (line.seconds - line.states_s) * _states_share(one, plan) - line.states_s) for one, line in trained
     )

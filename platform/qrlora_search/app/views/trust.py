@@ -118,12 +118,13 @@ def _warm_up_note(standing: Standing) -> str:
             "The warm-up control has no seeds: its variation is over examples."
         )
     spread = stdev(standing.levels)
-    used = any(run.warm_up for run in standing.confirmation.runs.values()) or not standing.confirmation.candidates
+    used = sorted({run.warm_up + 1 for run in standing.confirmation.runs.values()})
+    lacking = f"Further trainings stand on warm-up {' and '.join(map(str, used))} alone: the epochs did not suffice."
     return (
         f"Confirmation repeats the warm-up: {count} of them, whose controls' scores have a standard deviation of "
         f"{spread:.4f}. That is in the intervals of scores and in no difference: what stands on a warm-up is moved by "
         "what its control is above their mean. The search itself, and the exported adapters, stand on the first."
-        + ("" if used else " No further training stands on another than the first: its epochs did not suffice.")
+        + (f" {lacking}" if used and len(used) < count else "")
     )
 
 

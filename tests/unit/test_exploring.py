@@ -1,0 +1,90 @@
+"""The explorer's words and figures for adapters that are derived from trials, and what it says of raw scores."""
+
+from dataclasses import replace
+
+import pytest
+
+import exploring_data as data
+import exploring_figures as figures
+from exploring_data import Loaded, Search, Trial
+
+SEARCH = Search(
+    "run",
+    "1",
+    "cola-x",
+    "s",
+    "cola",
+    "FINISHED",
+    "runs/cola-x",
+    "",
+    "matthews",
+    {"control.selection.matthews": 0.3},
+    {"data.kind": "folder", "counts.selection": "1000"},
+    {},
+)
+TRIAL = Trial("child", "cola-x", 21, 127, 0.38, 0.03, "finished", True, "0", "all 5 epochs", "", {"words": "q"}, "run")
+SELECTION = {"score": 0.35, "low": 0.3, "high": 0.4}
+VIEW = {
+    "confirmation": {"status": "confirmed", "lead": 0.01},
+    "points": [{"trial": 21, "parameters": count, "score": score, "state": "derived"}
+               for count, score in ((63, 0.376), (31, 0.33))],
+    "members": [{"trial": 21, "kept": 63, "parameters": 63, "selection": SELECTION, "words": "q", "report": []}],
+}  # fmt: skip
+
+
+def loaded(view=VIEW, search=SEARCH) -> Loaded:
+    """Return a search of one trial, with its derived adapters."""
+    return Loaded(search, [TRIAL, *data.derived_of(view, [TRIAL])], view, data.front_of(view, [TRIAL]))
+
+
+def test_a_derived_adapter_is_a_point_of_its_own_with_its_own_command():
+    one, some, fewer = loaded().trials
+    assert (one.name, some.name, fewer.name) == ("trial 21", "trial 21, its 63 largest", "trial 21, its 31 largest")
+    assert (some.on_front, fewer.on_front) == (True, False)
+    wanted = "python -m platform.export runs/cola-x --trial 21 --keep 63 --as lora --to adapter-21-63"
+    assert data.export_command(SEARCH, some) == wanted
+    assert "--keep" not in data.export_command(SEARCH, one)
+    full = replace(TRIAL, params={"method": "full"})
+    assert "--as merged" in data.export_command(SEARCH, full)
+
+
+def test_a_click_tells_a_trial_from_what_is_derived_of_it():
+    figure = figures.front_figure([loaded()], loaded().trials)
+    clicked = {tuple(point) for trace in figure.data if trace.customdata is not None for point in trace.customdata}
+    assert clicked == {("run", 21, 0), ("run", 21, 63), ("run", 21, 31)}
+    (front,) = (trace for trace in figure.data if "front (1)" in trace.name)
+    assert (list(front.x), [list(point) for point in front.customdata]) == ([63], [["run", 21, 63]])
+
+
+def test_one_parameter_is_not_drawn_on_the_control():
+    small = replace(TRIAL, parameters=1)
+    figure = figures.front_figure([replace(loaded(), trials=[small])], [small])
+    (point,) = (trace for trace in figure.data if trace.name.startswith("finished"))
+    (control,) = (trace for trace in figure.data if "control" in trace.name)
+    assert list(point.x) == [1]
+    assert control.x[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("view", "params", "marks"),
+    [
+        (VIEW, {}, []),
+        ({}, {}, ["UNCONFIRMED: raw scores"]),
+        (VIEW, {"space.selection.on": "validation"}, ["SELECTED ON THE VALIDATION SET"]),
+        (VIEW, {"data.kind": "stand-in"}, ["STAND-IN data, not GLUE"]),
+    ],
+)
+def test_what_is_to_be_said_is_in_the_title(view, params, marks):
+    one = loaded(view, replace(SEARCH, params={**SEARCH.params, **params}))
+    assert one.marks == marks
+    title = figures.front_figure([one], one.trials).layout.title.text
+    assert all(mark in title for mark in marks)
+
+
+def test_methods_are_told_by_letters_where_there_are_several():
+    other = replace(TRIAL, number=22, params={"method": "full", "words": "all weights"})
+    figure = figures.front_figure([loaded()], [TRIAL, other])
+    names = {trace.name: trace.text for trace in figure.data if trace.name.startswith("finished")}
+    assert {name: set(text) for name, text in names.items()} == {
+        "finished, qr-lora [Q] (1)": {"Q"}, "finished, full [F] (1)": {"F"},
+    }  # fmt: skip
