@@ -157,7 +157,8 @@ def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
     """Draws one trial: configuration, curve, decisions, spectra, and the command that exports it."""
     named = {label(one): one for one in trials}
     if st.session_state.get("trial") not in named:
-        st.session_state["trial"] = next((name for name, one in named.items() if one.on_front), next(iter(named)))
+        members = [name for name, one in named.items() if one.on_front]  # the smallest one is shown at first
+        st.session_state["trial"] = min(members or named, key=lambda name: named[name].parameters)
     st.subheader("One trial")
     trial = named[st.selectbox("Trial", list(named), key="trial")]
     search = next(one.search for one in loaded if one.search.run == trial.parent)

@@ -171,6 +171,9 @@ def load(store: Any, search: Search) -> Loaded:
     trials = [_trial(run, search) for run in _runs(store, search.experiment, condition)]
     trials = sorted(trials, key=lambda one: one.number)
     view = {} if search.live else json_file(store, search.run, "front.json")
+    if view:  # a trial's run is tagged for what is derived of it, too
+        whole = {one["trial"] for one in view["members"] if one.get("kept") is None}
+        trials = [replace(one, on_front=one.number in whole) for one in trials]
     return Loaded(search, [*trials, *derived_of(view, trials)], view, front_of(view, trials))
 
 

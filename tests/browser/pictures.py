@@ -45,6 +45,9 @@ def main() -> int:
     ):
         page.goto(f"{ui}/{charts(ui, view)}")
         page.wait_for_function(CHARTS)
+        assistant = page.get_by_role("button", name="Close", exact=True)  # it takes a quarter of the page
+        if assistant.count():
+            assistant.last.click()
         page.wait_for_timeout(2500)
         shoot(page, "mlflow-charts")
         page.goto(explorer)

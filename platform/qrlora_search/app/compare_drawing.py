@@ -81,7 +81,7 @@ def comparison_png(comparison: Comparison) -> bytes:
         axes.set(xlabel=x_label, ylabel=y_label, title=f"{group.title}\n{basis_of(group)}")
         axes.set_xticks(list(TICKS), list(TICKS.values()))
         axes.minorticks_off()
-        axes.set_xlim(0.8, _right_end(group))
+        axes.set_xlim(0.6 * CONTROL_X, _right_end(group))
         axes.yaxis.label.set_fontsize(8)
         axes.legend(fontsize=8, loc="best")
     buffer = io.BytesIO()

@@ -42,9 +42,11 @@ def _plot(plot: FrontPlot) -> str:
         figure.add_scatter(x=cloud.x, y=cloud.y, mode="markers", name=cloud.state, text=cloud.words, marker=marker)
     _members(figure, plot)
     marker = {"symbol": "diamond-open", "size": 10, "color": "#0072b2"}
+    below, above = plot.report_errors
     figure.add_scatter(
         x=[CONTROL_X, *plot.members_x], y=[plot.control_report, *plot.members_report], mode="markers",
-        name="control and front, report split", marker=marker, text=[plot.control_label, *plot.members_words],
+        name=plot.report_label, marker=marker, text=[plot.control_label, *plot.members_words],
+        error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1},
     )  # fmt: skip
     figure.add_scatter(
         x=[CONTROL_X], y=[plot.control], mode="markers", name=plot.control_label,

@@ -24,6 +24,10 @@ def front_png(view: FrontView) -> bytes:
     return buffer.getvalue()
 
 
+BESIDE = 1.12
+"""The report split's points stand by so much to the right."""
+
+
 def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - matplotlib's axes
     axes.set_xscale("log")
     axes.axhline(plot.control, color="0.5", linewidth=0.8, linestyle=":")
@@ -36,15 +40,19 @@ def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noq
         axes.step(
             [CONTROL_X, *plot.members_x], [plot.control, *plot.members_y], where="post", color="black", linewidth=1
         )
-    reported = zip([CONTROL_X, *plot.members_x], [plot.control_report, *plot.members_report], strict=True)
-    shown = [(x, y) for x, y in reported if y is not None]
+    reported = zip(
+        [CONTROL_X, *plot.members_x], [plot.control_report, *plot.members_report], *plot.report_errors, strict=True
+    )
+    shown = [one for one in reported if one[1] is not None]
     if shown:
-        label = "control and front, report split"
-        axes.plot(*zip(*shown, strict=True), "D", color="tab:blue", markerfacecolor="none", label=label, zorder=4)
+        x, y, below, above = zip(*shown, strict=True)
+        beside = [place * BESIDE for place in x]  # so that both intervals of a member are seen
+        axes.errorbar(beside, y, yerr=[below, above], fmt="D", color="tab:blue", markerfacecolor="none", elinewidth=0.8,
+                      capsize=2, label=plot.report_label, zorder=4)  # fmt: skip
     axes.set_xticks(list(TICKS), list(TICKS.values()))
     axes.minorticks_off()
     widest = max([100, *plot.members_x, *(x for cloud in plot.clouds for x in cloud.x)])
-    axes.set_xlim(0.75, widest * 1.5)
+    axes.set_xlim(0.6 * CONTROL_X, widest * 2)
     axes.set_title(plot.title, fontsize=11)
     axes.set_ylabel(plot.y_label)
     axes.grid(visible=True, axis="y", color="0.9")

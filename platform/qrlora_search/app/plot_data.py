@@ -1,8 +1,9 @@
 """What a picture of a front shows, as a plain data object: every drawing is made from it and tests look at it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qrlora_search.app.front_view import FrontView
+from qrlora_search.app.front_view import ControlView, FrontView, MemberView
 
 CONTROL_X = 0.4
 """Where the control, of 0 parameters, stands on a log axis: left of everything, behind a broken axis."""
@@ -23,7 +24,8 @@ class Cloud:
 @dataclass(frozen=True)
 class FrontPlot:
     """members: parameters, score on the selection split as it counts, its interval (the band), the score that brought
-    it in, the score on the report split or None, whether it is derived, and its method, empty where the search has one
+    it in, the score on the report split or None (report_errors: how far the 95 % intervals of the control's and the
+    members' reach below and above), whether it is derived, and its method, empty where the search has one
     method alone. caption: what the band is over, with n.
     """
 
@@ -40,6 +42,8 @@ class FrontPlot:
     members_high: list[float]
     members_first: list[float]
     members_report: list[float | None]
+    report_errors: tuple[list[float], list[float]]
+    report_label: str
     members_derived: list[bool]
     members_words: list[str]
     members_methods: list[str]
@@ -77,6 +81,8 @@ def plot_data(view: FrontView) -> FrontPlot:
         members_first=[one.first.score - lead for one in members],
         members_derived=[one.kept is not None for one in members],
         members_report=[one.report[0].score if one.report else None for one in members],
+        report_errors=_report_errors([control, *members]),
+        report_label=_report_label(control),
         members_words=[f"trial {one.name}: {one.words}, {one.parameters} parameters" for one in members],
         members_methods=[one.method if several else "" for one in members],
         caption=_caption(view),
@@ -87,6 +93,16 @@ def plot_data(view: FrontView) -> FrontPlot:
             f"{_caption(view)}"
         ),
     )
+
+
+def _report_errors(points: Sequence[ControlView | MemberView]) -> tuple[list[float], list[float]]:
+    spans = [(r[0].score - r[0].low, r[0].high - r[0].score) if (r := one.report) else (0.0, 0.0) for one in points]
+    return [max(0.0, below) for below, _ in spans], [max(0.0, above) for _, above in spans]
+
+
+def _report_label(control: ControlView) -> str:
+    n = f", n = {control.report[0].n}" if control.report else ""
+    return f"control and front, report split{n}, 95 % intervals"
 
 
 def _caption(view: FrontView) -> str:

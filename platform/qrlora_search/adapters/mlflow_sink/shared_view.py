@@ -28,8 +28,7 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
         _parallel(shape, plan),
         _contour(shape),
         *(_line(name, curves) for name in ("score", "held_out_loss")),
-        *(_no_chart(name, shape) for name in ("score_error", "seconds", "parameters", "log10_parameters")),
-        *(_no_chart(name, shape) for name in TASKS[plan.task].metrics),
+        *(_no_chart(name, shape) for name in _without_chart(plan)),
     ]
     return {
         "searchFilter": f"tags.`qrlora.search` = '{search_id}' AND tags.`qrlora.kind` = 'trial'",
@@ -91,13 +90,22 @@ def _line(metric: str, section: dict[str, Any]) -> dict[str, Any]:
 
 def _no_chart(metric: str, section: dict[str, Any]) -> dict[str, Any]:
     """Returns a chart that is taken away: MLflow makes one of its own for every metric that no chart names."""
-    return _card("BAR", f"bar-{metric}", section, metric) | {"metricKey": metric, "deleted": True}
+    return {"type": "BAR", "uuid": metric, "metricSectionId": section["uuid"], "metricKey": metric, "deleted": True}
+
+
+def _without_chart(plan: SearchPlan) -> list[str]:
+    """Returns the metrics of trials that need no chart of their own; members have some of each split besides."""
+    of_task = TASKS[plan.task].metrics
+    splits = [f"{split}.{name}" for split in ("selection", *plan.counts.report) for name in of_task]
+    return ["score_error", "seconds", "parameters", "log10_parameters", "selection.error", *of_task, *splits]
 
 
 def keep_view(client: Any, experiment: str, search_id: str, plan: SearchPlan) -> str:
     """Keeps a search's view as a tag of its experiment and returns the path that opens it, from `#` on."""
     client.set_experiment_tag(experiment, "mlflow.experimentKind", "custom_model_development")  # training, not GenAI
-    client.set_experiment_tag(experiment, f"{TAG}{search_id}", json.dumps(view_state(search_id, plan)))
+    client.set_experiment_tag(
+        experiment, f"{TAG}{search_id}", json.dumps(view_state(search_id, plan), separators=(",", ":"))
+    )
     return f"#/experiments/{experiment}/runs?viewStateShareKey={search_id}&compareRunsMode=CHART"
 
 

@@ -131,7 +131,7 @@ def _warm_up_note(standing: Standing) -> str:
 def _confirmed_notes(standing: Standing) -> list[str]:
     spread, freedom = standing.selection.spread, standing.selection.freedom
     seeds = (
-        f"one seed's standard deviation is {spread:.4f} ({freedom} degrees of freedom)"
+        f"one seed's standard deviation is {spread:.4f} ({freedom} degree{'s' if freedom != 1 else ''} of freedom)"
         if spread is not None
         else "no candidate was trained twice, so no interval has seeds in it"
     )
