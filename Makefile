@@ -34,10 +34,10 @@ test: $(READY) ## set up, then all checks: format, lint, types, architecture, te
 
 # Ray's job server is an extra of its own; the tests of the three nodes, PostgreSQL and cron send it real jobs.
 soak: $(READY) ## within an hour: kill 20 drivers and 20 workers, then nodes and jobs on a cluster; nothing may be lost
-	$(BIN)/python -m tests.soak.soak $(SOAK)
+	timeout -k 30 2700 $(BIN)/python -m tests.soak.soak $(SOAK)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python \
 	  "ray[default]==$$($(BIN)/python -c 'import ray; print(ray.__version__)')"
-	$(BIN)/pytest -q -m 'evidence or not evidence' \
+	timeout -k 30 900 $(BIN)/pytest -q -m 'evidence or not evidence' \
 	  $(addprefix tests/integration/,test_kills.py test_cluster.py test_cluster_jobs.py)
 
 evidence: $(READY) ## whole sweeps, kills on Ray and pages in a browser: what takes too long for `make test`

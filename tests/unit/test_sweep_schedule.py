@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 import yaml
 from cronsim import CronSim
+from mlflow.server.security_utils import is_allowed_host_header
 
 from qrlora_search.app import sweep_schedule
 from qrlora_search.app.cli import main
@@ -195,3 +196,35 @@ def test_the_command_of_a_line_is_one_that_runs():
     assert Path(words[0]).parent == Path(sys.executable).parent
     assert words[-1] == "--scheduled"
     assert timedelta(seconds=parse_seconds(load_sweep(NIGHTLY).schedule.grace, "grace")) == timedelta(hours=6)
+
+
+@pytest.mark.parametrize(("code", "seen"), [(0, 0), (1, 1), (2, 2), (3, 0), (4, 0), (143, 143)])
+def test_a_regression_brings_up_no_second_cluster(written, tmp_path, code, seen):
+    """The entry point's own words, with a program that ends so."""
+    (text,) = written("kubernetes").values()
+    job = yaml.safe_load(list(yaml.safe_load_all(text))[-2]["data"]["rayjob.yaml"])
+    program = tmp_path / "qrlora-search"
+    program.write_text(f"#!/bin/sh\nexit {code}\n")
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", job["spec"]["entrypoint"]], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False, timeout=20
+    )
+    assert done.returncode == seen
+
+
+def test_the_standing_cluster_is_sound_where_it_can_be_seen_without_kubernetes():
+    """Its Ray cluster by the schema of a RayJob's; MLflow's own check of the hosts that its clients use."""
+    text = (Path(__file__).parents[2] / "deploy" / "cluster.yaml").read_text()
+    documents = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text)}
+    cluster = documents["RayCluster", "qrlora"]
+    schema = SCHEMAS["RayJob"]["properties"]["spec"]["properties"]["rayClusterSpec"]
+    jsonschema.validate(cluster["spec"], {**schema, "$defs": SCHEMAS["RayJob"].get("$defs", {})})
+    head, (workers,) = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
+    mounted = [one["template"]["spec"]["automountServiceAccountToken"] for one in (head, workers)]
+    assert mounted == [True, False]
+    (container,) = documents["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
+    (hosts,) = (one["value"] for one in container["env"] if one["name"] == "MLFLOW_SERVER_ALLOWED_HOSTS")
+    assert is_allowed_host_header(hosts.split(","), "mlflow:5000")
+    assert not is_allowed_host_header(hosts.split(","), "elsewhere:5000")
+    secrets = {one["secretRef"]["name"] for one in container["envFrom"]}
+    assert secrets == {"qrlora-mlflow"}

@@ -56,7 +56,9 @@ def _config(spec: SweepSpec, where: Path) -> Manifest:
 
 def ray_job(spec: SweepSpec, image: str, name: str | None) -> Manifest:
     """Returns a RayJob that runs a sweep's newest slot on a cluster of its own, which is taken away afterwards."""
-    entrypoint = "qrlora-search sweep run /etc/sweep/sweep.toml --scheduled"
+    sweep = "qrlora-search sweep run /etc/sweep/sweep.toml --scheduled"
+    # a regression (3) and a sweep that runs already (4) are no failures, which would bring up a second cluster
+    entrypoint = f"sh -c '{sweep}; code=$?; [ $code = 3 ] || [ $code = 4 ] || exit $code'"
     job: Manifest = {
         "entrypoint": entrypoint,
         "shutdownAfterJobFinishes": True,
@@ -109,7 +111,8 @@ def _pod(spec: SweepSpec, image: str, part: str, limits: dict[str, str]) -> Mani
         {"name": "sweep", "configMap": {"name": f"sweep-{spec.name}"}},
         {"name": "runs", "persistentVolumeClaim": {"claimName": "qrlora-runs"}},
     ]
-    pod = {"automountServiceAccountToken": False, "containers": [container], "volumes": volumes}
+    # the autoscaler beside the head speaks to Kubernetes, and nothing else does
+    pod = {"automountServiceAccountToken": part == "head", "containers": [container], "volumes": volumes}
     return {"metadata": {"labels": _labels(spec)}, "spec": pod}
 
 
