@@ -17,6 +17,12 @@ _STREAMLIT = (
     "--server.fileWatcherType=none", "--client.toolbarMode=minimal",
 )  # fmt: skip
 
+_DASHBOARD = (
+    "import os, sys, optuna_dashboard; "
+    "optuna_dashboard.run_server(os.environ['QRLORA_STUDY'], host='127.0.0.1', port=int(sys.argv[1]))"
+)
+"""The address is not among the arguments, which `ps` shows with their passwords."""
+
 
 def explorer_script() -> Path:
     """Returns the explorer's script: in the checkout's dashboards/, or inside an installed package."""
@@ -43,9 +49,8 @@ def serve_study(output: Path, port: int) -> int:
         raise UserError(f"OUTPUT {str(output)!r} is no search's output: it has no record; name a folder of runs/")
     check_port("--port", port)
     _check_installed("optuna_dashboard")
-    program = Path(sys.executable).parent / "optuna-dashboard"
-    command = [str(program), record_url(output), "--host", "127.0.0.1", "--port", str(port)]
-    return _serve(command, {}, f"optuna-dashboard at http://127.0.0.1:{port}")
+    command = [sys.executable, "-c", _DASHBOARD, str(port)]
+    return _serve(command, {"QRLORA_STUDY": record_url(output)}, f"optuna-dashboard at http://127.0.0.1:{port}")
 
 
 def check_port(option: str, port: int) -> None:

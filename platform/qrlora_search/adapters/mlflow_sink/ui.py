@@ -24,10 +24,14 @@ def serve_ui(port: int, tracking_uri: str | None) -> int:
         except OSError as error:
             raise UserError(f"--port {port} cannot be used: {error.strerror}; choose another with --port") from None
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", address]  # one user: MLflow's four only take longer to start
+    command += ["--workers", "1"]  # one user: MLflow's four only take longer to start
     sys.stdout.write(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)\n")
     sys.stdout.flush()
-    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    settings = {
+        "MLFLOW_BACKEND_STORE_URI": address,  # not among the arguments, which `ps` shows with their passwords
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     try:
         return subprocess.run(command, check=False, env={**os.environ, **settings}).returncode
     except KeyboardInterrupt:
