@@ -5,7 +5,9 @@ import html
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from qrlora_search.app.plot_data import CONTROL_X, TICKS
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.app.sweep_compare import Line, SweepReport
 from qrlora_search.app.sweep_fronts import Snapshot
@@ -90,26 +92,38 @@ def picture_of(now: Mapping[str, Snapshot], before: Mapping[str, Snapshot]) -> b
     rows = max(1, -(-len(now) // columns))
     figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
     for place, (key, snapshot) in enumerate(now.items()):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        for one, colour, name in ((before.get(key), "0.6", "last time"), (snapshot, "C0", "now")):
-            if one is None or not one.view.members:
-                continue
-            members = one.view.members
-            scores = [member.selection.score for member in members]
-            errors = [[s - m.selection.low for s, m in zip(scores, members, strict=True)],
-                      [m.selection.high - s for s, m in zip(scores, members, strict=True)]]  # fmt: skip
-            axes.errorbar([member.parameters for member in members], scores, yerr=errors, fmt="o-", color=colour,
-                          capsize=2, label=name)  # fmt: skip
-        control = snapshot.view.better_control.selection.score
-        axes.axhline(control, color="C3", linestyle="--", linewidth=1, label="control (no adapter)")
-        axes.set_xscale("log")
-        axes.set_title(key + (" STAND-IN" if snapshot.view.stand_in else ""), fontsize=9)
-        axes.set_xlabel("adapter parameters", fontsize=8)
-        axes.set_ylabel(f"{snapshot.view.objective} (selection)", fontsize=8)
-        axes.legend(fontsize=7)
+        _panel(figure.add_subplot(rows, columns, place + 1), key, snapshot, before.get(key))
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     return content.getvalue()
+
+
+def _panel(axes: Any, key: str, snapshot: Snapshot, before: Snapshot | None) -> None:
+    """Draws a search's fronts as steps from their controls; they differ in mark and line as well as in colour."""
+    widest = 10.0
+    drawn = ((before, "0.55", "last time", "s", ":", 0.93), (snapshot, "C0", "now", "o", "-", 1.0))
+    for one, colour, name, mark, line, beside in drawn:
+        if one is None or not one.view.members:
+            continue
+        members, start = one.view.members, one.view.better_control.selection.score
+        scores = [member.selection.score for member in members]
+        below = [score - member.selection.low for score, member in zip(scores, members, strict=True)]
+        above = [member.selection.high - score for score, member in zip(scores, members, strict=True)]
+        sizes = [beside * member.parameters for member in members]
+        axes.step([CONTROL_X, *sizes], [start, *scores], where="post", color=colour, linestyle=line, linewidth=1.2)
+        axes.errorbar(sizes, scores, yerr=[below, above], fmt=mark, color=colour, elinewidth=1, capsize=2, label=name)
+        widest = max(widest, *sizes)
+    control = snapshot.view.better_control.selection
+    axes.plot([CONTROL_X], [control.score], "D", color="black", markerfacecolor="none", label="control (no adapter)")
+    axes.axhline(control.score, color="0.3", linestyle="--", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xticks(list(TICKS), list(TICKS.values()), fontsize=7)
+    axes.minorticks_off()
+    axes.set_xlim(0.6 * CONTROL_X, 2 * widest)
+    axes.set_title(key + (" STAND-IN" if snapshot.view.stand_in else ""), fontsize=9)
+    axes.set_xlabel("adapter parameters (log scale)", fontsize=8)
+    axes.set_ylabel(f"{snapshot.view.objective} on selection, n = {control.n}, 95 %", fontsize=8)
+    axes.legend(fontsize=7)
 
 
 def write_report(folder: Path, report: SweepReport, now: Mapping[str, Snapshot], before: Mapping[str, Snapshot]) -> str:
