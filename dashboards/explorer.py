@@ -197,7 +197,8 @@ def show_search(one: Loaded) -> None:
     """Draws what a search has come to: picks, importance, the bill, and its links."""
     search = one.search
     st.subheader(f"{search.name}: {'running' if search.live else search.status.lower()}")
-    numbers = ("hypervolume", "front_size", "best_score", "trials_finished", "trials_stopped", "trials_failed")
+    best = "front_best_score" if "front_best_score" in search.metrics else "best_score"  # as it counts, or the raw one
+    numbers = ("hypervolume", "front_size", best, "trials_finished", "trials_stopped", "trials_failed")
     for column, name in zip(st.columns(len(numbers)), numbers, strict=True):
         value = search.metrics.get(name)
         column.metric(name.replace("_", " "), "-" if value is None else f"{value:.4g}")

@@ -28,6 +28,10 @@ class Row(NamedTuple):
     data: dict[str, Any]
 
 
+AT_EACH_END = {"hypervolume", "front_size", "front_best_score", "trials", "seconds"}
+"""What a parent run has of every end of a search: one that was interrupted has several."""
+
+
 def ask(place: Path | str, query: str, values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
     """Return what a database answers: a file of SQLite's, or an address of PostgreSQL's."""
     if isinstance(place, Path):
@@ -181,7 +185,7 @@ def in_mlflow(tracking: Path | str, rows: list[Row]) -> list[str]:
         found.append(f"children in MLflow {sorted(children.elements())}, trials {sorted(started)}")
     for run in runs:
         for (key, step), count in Counter((key, step) for key, step, _ in points[run]).items():
-            if count > 1 and not (run in parents and key in {"hypervolume", "front_size", "trials", "seconds"}):
+            if count > 1 and not (run in parents and key in AT_EACH_END):
                 found.append(f"MLflow has {key} at step {step} {count} times in {tags[run]['mlflow.runName']}")
         if tags[run]["qrlora.kind"] == "trial":
             trial = int(tags[run]["qrlora.trial"])

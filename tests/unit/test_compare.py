@@ -10,6 +10,7 @@ from qrlora_search.app.compare_loading import Loader
 from qrlora_search.app.compare_settings import MIN_TRIALS
 from qrlora_search.app.comparing import compare_searches
 from qrlora_search.app.console import make_console
+from qrlora_search.app.plot_data import CONTROL_X
 from qrlora_search.app.trial_files import ConfirmedView, EpochView, TrialsView, TrialView
 from qrlora_search.app.views import importance
 from qrlora_search.values.comparing import areas, example_weights
@@ -224,7 +225,7 @@ def test_every_drawing_is_made(capsys):
     assert "<script src=" not in page
     assert "STAND-IN" in page
     first = curves_of(comparison.groups[0])[0]
-    assert first.x == [1.0, 10.0, 40.0, 50.0]
+    assert first.x == [CONTROL_X, 10.0, 40.0, 50.0]
     assert all(low <= y <= high for low, y, high in zip(first.low, first.y, first.high, strict=True))
     show_comparison(make_console(), comparison)
     said = capsys.readouterr().out

@@ -56,7 +56,7 @@ def best_of(output: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     view = json.loads(path.read_text(encoding="utf-8"))
-    return {"best_score": max(float(one["selection"]["score"]) for one in (*view["controls"], *view["members"]))}
+    return {"front_best_score": max(float(one["selection"]["score"]) for one in (*view["controls"], *view["members"]))}
 
 
 def picks_of(output: Path) -> dict[str, str]:

@@ -259,8 +259,8 @@ class MlflowSink:
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
-        values |= best_of(self.output)  # what was confirmed is a step of its own, after those of the raw scores
-        self._values(self.parent, values, step=int(data["trials"]) + 1)
+        values |= best_of(self.output)
+        self._values(self.parent, values, step=int(data["trials"]))
         marks = "; ".join(data.get("marks", ())) or "none"
         self._refresh()
         self._end_children({int(one) for one in data["members"]})
