@@ -79,6 +79,7 @@ def test_three_drivers_and_two_workers_are_killed_and_signals_end_it_and_the_fro
     assert promise.front(run.output) == promise.front(place.folder / "whole")
 
 
+@pytest.mark.evidence
 def test_a_tracking_server_that_goes_away_is_caught_up_with_exactly_once(place, tmp_path):
     port = free_port()
     database, address = tmp_path / "server.db", f"http://127.0.0.1:{port}"
