@@ -7,6 +7,7 @@ import pytest
 
 import exploring_data
 import exploring_figures
+from qrlora_search.adapters.mlflow_sink.artifacts import keep_files
 from qrlora_search.adapters.mlflow_sink.shared_view import TAG
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
 from qrlora_search.adapters.mlflow_sink.tracking import all_runs, connect
@@ -110,6 +111,37 @@ def test_the_shared_view_is_kept_whole_and_names_what_runs_have(followed, client
     on_front = [one.data.tags.get("pareto.on_front") == "true" for one in found]
     assert any(on_front)
     assert on_front == sorted(on_front, reverse=True), "the first hundred would leave members of the front out"
+
+
+def test_an_extended_search_keeps_the_newest_fronts_adapters_alone(client, tmp_path):
+    experiment = client.create_experiment("extended", tmp_path.as_uri())
+    run, output = client.create_run(experiment).info.run_id, tmp_path / "output"
+    for members in (("trial-1", "trial-2"), ("trial-2", "trial-3")):
+        (output / "front").mkdir(parents=True, exist_ok=True)
+        for old in (output / "front").iterdir():
+            old.unlink()
+        for name in members:
+            (output / "front" / f"{name}.json").write_text("{}")
+        keep_files(client, run, output)
+        assert [one.path for one in client.list_artifacts(run, "front")] == [f"front/{name}.json" for name in members]
+
+
+def test_the_picks_and_the_best_of_an_earlier_end_go(tmp_path):
+    """A search that ended, was extended, and ended again with another pick."""
+    lines, numbers = events(), {"hypervolume": 0.1, "front_size": 1, "trials": 6, "seconds": 9.0, "members": [0]}
+    lines = [replace(one, data={**one.data, "search_id": "again"}) if one.kind == "opened" else one for one in lines]
+    sink = MlflowSink(f"sqlite:///{tmp_path}/own.db", tmp_path)
+    for event in lines:
+        sink.take(event)
+    for place, (pick, score) in enumerate((("under-10", 0.8), ("knee", 0.7)), len(lines) + 1):
+        control = {"selection": {"score": score}}
+        view = {"picks": [{"name": pick, "words": "why"}], "controls": [control], "members": []}
+        (tmp_path / "front.json").write_text(json.dumps(view))
+        sink.take(Event(place, None, "closed", {"outcome": "interrupted by SIGINT", **numbers}))
+        parent = sink.client.get_run(sink.parent)
+        assert [name for name in parent.data.tags if name.startswith("pick.")] == [f"pick.{pick}"]
+        assert parent.data.metrics["front_best_score"] == score
+    end(sink)
 
 
 @pytest.fixture(scope="module")

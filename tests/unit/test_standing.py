@@ -50,6 +50,12 @@ def test_a_standing_adds_up():
     assert ranks_of(history_of(events())) == {0: 0, 1: 0, 3: 1}
 
 
+def test_the_front_as_it_was_decided_is_rank_0_and_the_others_rank_behind_it():
+    assert ranks_of(history_of(events()), {3}) == {3: 0, 0: 1, 1: 1}
+    assert ranks_of(history_of(events()), {0}) == {0: 0, 1: 1, 3: 2}
+    assert ranks_of(history_of(events()), set()) == {0: 1, 1: 1, 3: 2}
+
+
 def scrape(port: int) -> dict[str, float]:
     """Return the samples that are served now."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:

@@ -160,9 +160,10 @@ def _deliver(place: Place) -> None:
         if entry.state == "done" and key in jobs and Path(entry.output).is_dir():
             with suppress(UserError, OSError, SQLAlchemyError):  # it is delivered the next time
                 deliver(place.spec, jobs[key], entry, place.console)
-    if place.record.unlogged and not log_again(place.folder, place.spec):
-        place.record.unlogged = False
-        place.save()
+    with suppress(OSError, ValueError):  # a report that is gone or broken cannot be brought
+        if place.record.unlogged and not log_again(place.folder, place.spec):
+            place.record.unlogged = False
+            place.save()
 
 
 def _check_tracking(place: Place, address: str | None, scheduled: bool) -> None:
