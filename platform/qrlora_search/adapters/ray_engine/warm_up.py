@@ -3,7 +3,9 @@
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -26,6 +28,8 @@ def _work(config: dict[str, Any]) -> None:
     told: Queue = config["told"]
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
+    if rank == 0:
+        told.put(("worker", ray.get_runtime_context().current_actor))
     torch.set_num_threads(max(1, int(config["threads"])))
     torch.manual_seed(job.seed)
     model = build_classifier(job.config, job.weights, job.task.outputs)
@@ -45,12 +49,12 @@ def _work(config: dict[str, Any]) -> None:
 
 def _wait_until_taken(told: Queue) -> None:
     """The weights belong to this worker: it may not leave before the driver has them."""
-    import time
-
     while not told.empty():
         time.sleep(0.05)
 
 
+END_S = 30.0
+"""An interrupted warm-up that has not even begun to train is waited for so long."""
 RETRIES = 3
 """How often a warm-up begins again whose worker or node was lost."""
 _LOST = {"WorkerHealthCheckFailedError", "WorkerHealthCheckTimeoutError", "WorkerGroupStartupFailedError",
@@ -141,8 +145,12 @@ def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
     thread = threading.Thread(target=fit, daemon=True)
     using_ray.append(thread)
     thread.start()
+    workers: list[Any] = []
     try:
-        state = _read(mail, ended, told)
+        state = _read(mail, ended, told, workers)
+    except KeyboardInterrupt:
+        _end(mail, ended, workers)
+        raise
     except ray.exceptions.RayError as error:  # the weights went with their worker
         raise WorkerLostError(f"what its worker had made was lost ({type(error).__name__})") from None
     finally:
@@ -156,8 +164,21 @@ def _follow(train: Callable[[], None], mail: Queue, told: Told) -> State:
     return state
 
 
-def _read(mail: Queue, ended: threading.Event, told: Told) -> State | None:
-    """Passes on what the first worker says and returns its weights, or None where the trainer ended without."""
+def _end(mail: Queue, ended: threading.Event, workers: list[Any]) -> None:
+    """Ends the trainer by killing its first worker, as soon as there is one. Left alone it would find Ray gone."""
+    until = time.monotonic() + END_S
+    while not ended.is_set() and time.monotonic() < until:
+        for one in workers:
+            ray.kill(one)
+        with suppress(Empty, queue.Empty):
+            kind, content = mail.get(timeout=0.2)
+            workers += [content] if kind == "worker" else []
+
+
+def _read(mail: Queue, ended: threading.Event, told: Told, workers: list[Any]) -> State | None:
+    """Passes on what the first worker says and returns its weights, or None where the trainer ended without. workers:
+    gets the first one's handle.
+    """
     state: State | None = None
     kind, content = "", None
     while kind != "done" and (not ended.is_set() or not mail.empty()):
@@ -165,7 +186,9 @@ def _read(mail: Queue, ended: threading.Event, told: Told) -> State | None:
             kind, content = mail.get(timeout=0.2)
         except (Empty, queue.Empty):
             continue
-        if kind == "progress":
+        if kind == "worker":
+            workers.append(content)
+        elif kind == "progress":
             told(str(content))
         elif kind == "state":
             state = {name: array.copy() for name, array in ray.get(content).items()}
