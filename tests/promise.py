@@ -84,7 +84,7 @@ def broken(output: Path, tracking: Path | str, budget: int) -> list[str]:
     """Return where a search that says it is complete breaks the promise; nothing where it keeps it."""
     rows = events(output)
     return [*in_the_record(rows, budget), *in_the_files(output, rows), *in_the_study(output, rows),
-            *in_mlflow(tracking, rows)]  # fmt: skip
+            *in_mlflow(output, tracking, rows)]  # fmt: skip
 
 
 def in_the_record(rows: list[Row], budget: int) -> list[str]:
@@ -167,7 +167,7 @@ def in_the_study(output: Path, rows: list[Row]) -> list[str]:
     )
 
 
-def in_mlflow(tracking: Path | str, rows: list[Row]) -> list[str]:
+def in_mlflow(output: Path, tracking: Path | str, rows: list[Row]) -> list[str]:
     search = next(row.data["search_id"] for row in rows if row.kind == "opened")
     query = "select run_uuid, status, lifecycle_stage from runs where run_uuid in "
     query += "(select run_uuid from tags where key = 'qrlora.search' and value = ?)"
@@ -181,6 +181,10 @@ def in_mlflow(tracking: Path | str, rows: list[Row]) -> list[str]:
     started = {row.trial for row in rows if row.kind == "started"}
     if len(parents) != 1:
         found.append(f"{len(parents)} parent runs")
+    derived = Counter(tags[run]["qrlora.adapter"] for run in runs if tags[run]["qrlora.kind"] == "derived"
+                      and tags[run]["pareto.on_front"] == "true")  # fmt: skip
+    if derived != Counter(one["adapter"] for one in front(output)["members"] if one["kept"] is not None):
+        found.append(f"derived members in MLflow {sorted(derived.elements())}")
     if children != Counter(started):
         found.append(f"children in MLflow {sorted(children.elements())}, trials {sorted(started)}")
     for run in runs:

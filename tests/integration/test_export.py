@@ -243,7 +243,7 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
     address = f"sqlite:///{tmp_path / 'mlflow.db'}"
     client = MlflowClient(address)
     experiment = client.create_experiment("members", artifact_location=(tmp_path / "artifacts").as_uri())
-    parent, child = (client.create_run(experiment).info.run_id for _ in range(2))
+    parent, child, fewer = (client.create_run(experiment).info.run_id for _ in range(3))
     history, plan = read_search(done.output, "OUTPUT")
     output = tmp_path / "out"
     shutil.copytree(done.output / "base", output / "base")
@@ -253,10 +253,11 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
     facts = {"trial": done.trial, "configuration": what.to_json(), "parameters": what.parameters}
     facts |= {"task": plan.task, "stand_in": plan.stand_in}
     (output / "front" / f"{name}.json").write_text(json.dumps(facts))
-    for suffix in ("safetensors", "json"):  # a derived point of the same trial is a model of its own
+    for suffix in ("safetensors", "json"):  # a derived point of the same trial has a run of its own
         shutil.copy(output / "front" / f"{name}.{suffix}", output / "front" / f"{name}-kept-4.{suffix}")
     for _ in range(2):  # a second time adds nothing
-        keep_models(client, parent, {done.trial: child}, output)
+        runs = {f"front/{name}.safetensors": child, f"front/{name}-kept-4.safetensors": fewer}
+        keep_models(client, parent, runs, output)
     files = [one for one in (tmp_path / "artifacts").rglob("*") if one.is_file()]
     assert sum(one.name == "model.safetensors" for one in files) == 1
     assert not [one for one in files if one.suffix in {".pkl", ".pickle"}]
@@ -267,7 +268,7 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
         columns = pairs()
         asked = pd.DataFrame(dict(zip(find_task(plan.task).texts, columns, strict=True)))
         found = model.predict(asked)
-        pd.testing.assert_frame_equal(mlflow.pyfunc.load_model(f"runs:/{child}/model-kept-4").predict(asked), found)
+        pd.testing.assert_frame_equal(mlflow.pyfunc.load_model(f"runs:/{fewer}/model").predict(asked), found)
     finally:
         mlflow.set_tracking_uri(before)
     logits = load_export(exports / "merged").logits(columns)

@@ -133,6 +133,17 @@ def test_mlflow_has_one_parent_and_one_child_a_trial(done, place):
         artifacts = {one.path for one in client.list_artifacts(parents[0].info.run_id)}
         assert {"front.json", "front.csv", "front.html", "front.png", "trials.json", "spectra.json"} <= artifacts
         assert parents[0].data.metrics["hypervolume"] == pytest.approx(view.hypervolume.value)
+        derived = {run.data.tags["qrlora.adapter"]: run for run in runs if run.data.tags["qrlora.kind"] == "derived"}
+        wanted = {one.adapter: one for one in view.members if one.kept is not None}
+        assert derived.keys() == wanted.keys()
+        for adapter, one in wanted.items():
+            found = derived[adapter].data
+            assert (found.metrics["parameters"], found.metrics["score"]) == (one.parameters, one.first.score)
+            assert int(found.params["parameters"]) == one.parameters
+            assert (found.tags["pareto.on_front"], found.tags["qrlora.derived_from"]) == ("true", str(one.trial))
+        on_front = {int(run.data.tags["qrlora.trial"]) for run in children.values() if
+                    run.data.tags["pareto.on_front"] == "true"}  # fmt: skip
+        assert on_front == {one.trial for one in view.members if one.kept is None}
 
 
 def test_the_adapters_of_the_front_score_again_what_the_record_holds(done, place, monkeypatch):

@@ -8,6 +8,8 @@ import pytest
 import exploring_data
 import exploring_figures
 from qrlora_search.adapters.mlflow_sink.artifacts import keep_files
+from qrlora_search.adapters.mlflow_sink.children import marked
+from qrlora_search.adapters.mlflow_sink.derived import keep_derived
 from qrlora_search.adapters.mlflow_sink.shared_view import TAG
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
 from qrlora_search.adapters.mlflow_sink.tracking import all_runs, connect
@@ -54,6 +56,12 @@ def followed(address, client, tmp_path_factory):
         second.take(event)
     (experiment,) = (one.experiment_id for one in client.search_experiments(filter_string="name = 'qr-lora sst2'"))
     running = client.search_runs([experiment], "tags.`qrlora.trial` = '5'")[0]
+    members = [
+        {"trial": one, "kept": None, "adapter": str(one), "parameters": size, "words": "", "report": [],
+         "selection": {"score": score, "low": score - 0.1, "high": score + 0.1}}
+        for one, (size, score, _) in list(SCORES.items())[:2]
+    ]  # fmt: skip
+    (output / "front.json").write_text(json.dumps({"members": members}))
     closed = {"outcome": "interrupted by SIGINT", "hypervolume": 0.1, "front_size": 2, "trials": 6, "seconds": 9.0}
     second.take(Event(len(lines) + 1, None, "closed", {**closed, "members": [0, 1]}))
     end(second)
@@ -142,6 +150,37 @@ def test_the_picks_and_the_best_of_an_earlier_end_go(tmp_path):
         assert [name for name in parent.data.tags if name.startswith("pick.")] == [f"pick.{pick}"]
         assert parent.data.metrics["front_best_score"] == score
     end(sink)
+
+
+def test_what_a_front_derives_has_runs_of_its_own_and_they_say_what_is_still_on_it(client, tmp_path):
+    """A front of two derived members; killed in between and again; then extended to a front of one of them."""
+    experiment, history = client.create_experiment("derived", tmp_path.as_uri()), history_of(events())
+    parent, whole = client.create_run(experiment).info.run_id, history.trials[1].configuration
+    (tmp_path / "front").mkdir()
+    members = []
+    for kept in (2, 5):
+        (first, *_) = whole.ranks
+        few = replace(whole, ranks=(replace(first, rank=kept),), directions="largest")
+        adapter = f"front/trial-00001-kept-{kept}.safetensors"
+        (tmp_path / adapter).with_suffix(".json").write_text(json.dumps({"configuration": few.to_json()}))
+        score = {"score": 0.8 + kept / 100, "error": 0.01, "metrics": {"accuracy": 0.8 + kept / 100}}
+        members.append({"trial": 1, "kept": kept, "adapter": adapter, "words": f"{kept} kept", "first": score})
+    members.append({"trial": 1, "kept": None, "adapter": "front/trial-00001.safetensors"})
+    for asked in (members[:1], members, members, members[1:]):
+        runs = keep_derived(client, experiment, parent, history, asked, tmp_path)
+        assert runs.keys() == {one["adapter"] for one in asked if one["kept"] is not None}
+        there = client.search_runs([experiment], "tags.`qrlora.kind` = 'derived'")
+        on_front = {one.info.run_id for one in there if one.data.tags["pareto.on_front"] == "true"}
+        assert on_front == set(runs.values())
+    two, five = sorted(there, key=lambda one: one.data.metrics["parameters"])
+    assert {one.info.status for one in (two, five)} == {"FINISHED"}
+    assert five.data.metrics["score"] == pytest.approx(0.85)
+    assert (five.data.metrics["parameters"], five.data.params["parameters"]) == (5, "5")
+    assert five.data.params["learning_rate"] == str(whole.learning_rate)
+    assert five.info.run_name == f"trial-00001, 5 kept{marked(history.plan)}"
+    assert five.data.tags["pareto.rank"] == "0"
+    assert "pareto.rank" not in two.data.tags
+    assert len(client.get_metric_history(five.info.run_id, "score")) == 1
 
 
 @pytest.fixture(scope="module")

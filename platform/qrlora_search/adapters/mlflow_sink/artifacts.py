@@ -50,18 +50,19 @@ def keep_dataset(client: Any, run: str, plan: SearchPlan) -> None:
     client.log_inputs(run, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "search")])])
 
 
-def best_of(output: Path) -> dict[str, float]:
-    """Returns the best score on the front as it counts, of a member or the control, as front.json has it."""
+def front_of(output: Path) -> dict[str, Any]:
+    """Returns front.json as plain data; without controls, members and picks where there is none."""
     path = output / "front.json"
-    if not path.is_file():
-        return {}
-    view = json.loads(path.read_text(encoding="utf-8"))
-    return {"front_best_score": max(float(one["selection"]["score"]) for one in (*view["controls"], *view["members"]))}
+    empty: dict[str, Any] = {"controls": [], "members": [], "picks": []}
+    return {**empty, **json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else empty
 
 
-def picks_of(output: Path) -> dict[str, str]:
-    """Returns the picks that front.json names as tags, `pick.<name>`: which member and why, in words."""
-    path = output / "front.json"
-    if not path.is_file():
-        return {}
-    return {f"pick.{one['name']}": one["words"] for one in json.loads(path.read_text(encoding="utf-8"))["picks"]}
+def best_of(view: dict[str, Any]) -> dict[str, float]:
+    """Returns the best score on a front as it counts, of a member or the control."""
+    scores = [float(one["selection"]["score"]) for one in (*view["controls"], *view["members"])]
+    return {"front_best_score": max(scores)} if scores else {}
+
+
+def picks_of(view: dict[str, Any]) -> dict[str, str]:
+    """Returns the picks that a front names as tags, `pick.<name>`: which member and why, in words."""
+    return {f"pick.{one['name']}": one["words"] for one in view["picks"]}

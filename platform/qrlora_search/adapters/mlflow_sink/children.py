@@ -4,17 +4,22 @@ import json
 import math
 from typing import Any
 
-from qrlora_search.describe.configuration import MATRICES
+from qrlora_search.describe.configuration import MATRICES, Configuration
 from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.describe.protocols import Parameters
 from qrlora_search.record.history import HEAD_ONLY, TrialHistory
 
 
 def trial_params(one: TrialHistory) -> dict[str, Any]:
     """Returns the parameters of a trial's run; numbers wherever they can be."""
-    configuration = one.configuration
+    return params_of(one.proposal, one.configuration)
+
+
+def params_of(proposal: Parameters, configuration: Configuration) -> dict[str, Any]:
+    """Returns the parameters of a run that shows a configuration, and what was proposed for it."""
     layers = sorted({rank.layer for rank in configuration.ranks})
     by_kind = {kind: [rank.rank for rank in configuration.ranks if rank.matrix == kind] for kind in MATRICES}
-    params = {name: value for name, value in one.proposal.items() if name != "matrices"}
+    params = {name: value for name, value in proposal.items() if name != "matrices"}
     params |= {
         "parameters": configuration.parameters,
         "learning_rate": configuration.learning_rate,
@@ -35,11 +40,11 @@ def trial_params(one: TrialHistory) -> dict[str, Any]:
     return params
 
 
-def size_metrics(one: TrialHistory) -> dict[str, float]:
-    """Returns a trial's size as metrics, which MLflow's scatter chart can put on an axis: counted, and as
-    log10(1 + parameters), the axis of the hypervolume.
+def size_metrics(configuration: Configuration) -> dict[str, float]:
+    """Returns a size as metrics, which MLflow's scatter chart can put on an axis: counted, and as log10(1 +
+    parameters), the axis of the hypervolume.
     """
-    count = one.configuration.parameters
+    count = configuration.parameters
     return {"parameters": float(count), "log10_parameters": math.log10(1 + count)}
 
 

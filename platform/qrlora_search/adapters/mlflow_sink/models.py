@@ -14,26 +14,22 @@ MODEL, BASE = "model", "base"
 _SERVED = Path(__file__).with_name("served.py")
 
 
-def keep_models(client: Any, parent: str, members: Mapping[int, str], output: Path) -> None:
-    """Logs the base on the parent run, once, and each member's model on its trial's run.
+def keep_models(client: Any, parent: str, members: Mapping[str, str], output: Path) -> None:
+    """Logs the base on the parent run, once, and each member's model as `model` on its own run. What is there already
+    stays; where the search kept no base, there is nothing to log.
 
-    members: runs by trial. output: of the search, with `base` and `front`. A trial's own adapter is `model`; one that
-    keeps its 4 largest coefficients is `model-kept-4`. What is there already stays; where the search kept no base,
-    there is nothing to log.
+    members: runs by adapter, its file under output. output: of the search, with `base` and `front`.
     """
     if not (output / BASE / "base.json").is_file():
         return
     if members and not client.list_artifacts(parent, BASE):
         client.log_artifacts(parent, str(output / BASE), BASE)
-    for trial, run in members.items():
-        whole = f"trial-{trial:05d}"
-        for adapter in sorted((output / "front").glob(f"{whole}*.safetensors")):
-            name = MODEL + adapter.stem.removeprefix(whole)
-            if not client.list_artifacts(run, name):
-                with tempfile.TemporaryDirectory() as folder:
-                    place = Path(folder) / name
-                    save_model(place, adapter, f"runs:/{parent}/{BASE}")
-                    client.log_artifacts(run, str(place), name)
+    for adapter, run in members.items():
+        if not client.list_artifacts(run, MODEL):
+            with tempfile.TemporaryDirectory() as folder:
+                place = Path(folder) / MODEL
+                save_model(place, output / adapter, f"runs:/{parent}/{BASE}")
+                client.log_artifacts(run, str(place), MODEL)
 
 
 def save_model(place: Path, adapter: Path, base: str) -> None:

@@ -18,8 +18,9 @@ _UI = "http://127.0.0.1:5000"
 
 
 def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
-    """Returns the state of MLflow's page of runs: one search's trials, scatter charts and parallel coordinates. MLflow
-    loads a hundred trials at a time: those of the front first, of every size, then the newest.
+    """Returns the state of MLflow's page of runs: scatter charts and parallel coordinates of one search's trials and of
+    what its front derives from them. MLflow loads a hundred at a time: those of the front first, of every size, then
+    the newest.
     """
     front, shape, curves = _section("front"), _section("settings"), _section("curves", display=False)
     charts = [
@@ -31,7 +32,7 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
         *(_no_chart(name, shape) for name in _without_chart(plan)),
     ]
     return {
-        "searchFilter": f"tags.`qrlora.search` = '{search_id}' AND tags.`qrlora.kind` = 'trial'",
+        "searchFilter": f"tags.`qrlora.search` = '{search_id}' AND tags.`qrlora.kind` != 'search'",
         "orderByKey": "tags.`pareto.on_front`",
         "orderByAsc": False,
         "startTime": "ALL",

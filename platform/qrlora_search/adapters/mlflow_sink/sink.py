@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from qrlora_search.adapters.mlflow_sink import tracking
-from qrlora_search.adapters.mlflow_sink.artifacts import best_of, keep_artifact, keep_dataset, keep_files, picks_of
+from qrlora_search.adapters.mlflow_sink.artifacts import (
+    best_of,
+    front_of,
+    keep_artifact,
+    keep_dataset,
+    keep_files,
+    picks_of,
+)
 from qrlora_search.adapters.mlflow_sink.children import marked, run_name, size_metrics, trial_params
+from qrlora_search.adapters.mlflow_sink.derived import keep_derived
 from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.adapters.mlflow_sink.shared_view import full_link, keep_view
 from qrlora_search.adapters.mlflow_sink.tracking import log_params, log_values, told_apart
@@ -165,7 +173,7 @@ class MlflowSink:
             self.client.update_run(run, status="RUNNING")
         log_params(self.client, run, trial_params(one))
         there = known and self._has(run, "parameters", 0)
-        self._values(run, {} if there else size_metrics(one), 0, {"qrlora.state": "running"})
+        self._values(run, {} if there else size_metrics(one.configuration), 0, {"qrlora.state": "running"})
 
     def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
         if trial is not None:
@@ -258,15 +266,19 @@ class MlflowSink:
         self.refresh_after = now + (now - began) / _SHARE
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
+        view = front_of(self.output)
         values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
-        values |= best_of(self.output)
+        values |= best_of(view)
         self._values(self.parent, values, step=int(data["trials"]))
         marks = "; ".join(data.get("marks", ())) or "none"
         self._refresh()
-        self._end_children({int(one) for one in data["members"]})
+        whole = {one["adapter"]: int(one["trial"]) for one in view["members"] if one["kept"] is None}
+        self._end_children(set(whole.values()))
         keep_files(self.client, self.parent, self.output)
-        keep_models(self.client, self.parent, {one: self._child(one) for one in data["members"]}, self.output)
-        picks = picks_of(self.output)
+        runs = keep_derived(self.client, self.experiment, self.parent, self.history, view["members"], self.output)
+        runs |= {adapter: self._child(trial) for adapter, trial in whole.items()}
+        keep_models(self.client, self.parent, runs, self.output)
+        picks = picks_of(view)
         for stale in set(self.client.get_run(self.parent).data.tags):
             if stale.startswith("pick.") and stale not in picks:
                 self.client.delete_tag(self.parent, stale)
@@ -274,8 +286,8 @@ class MlflowSink:
         self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
 
     def _end_children(self, members: set[int]) -> None:
-        """Says of every trial whether it is on the front, and ends the ones that did not end. Rank 0 is the front as
-        it counts; the others rank behind it by their own scores.
+        """Says of every trial whether it is on the front as it was trained, and ends the ones that did not end. Rank 0
+        is the front as it counts; the others rank behind it by their own scores.
         """
         ranks = ranks_of(self.history, members)
         condition = f"tags.`qrlora.search` = '{self.search_id}' AND tags.`qrlora.kind` = 'trial'"
