@@ -132,6 +132,22 @@ def test_confirmed_fronts_are_compared_by_further_seeds_alone():
     assert pair.low < pair.difference < pair.high
 
 
+def test_the_control_has_an_interval_and_the_picture_says_what_intervals_are_over():
+    comparison = compare_searches([searched("high", HIGH), searched("low", LOW)])
+    assert "bands: 95 % over examples" in comparison_html(comparison)
+    (curve, _) = curves_of(comparison.groups[0])
+    assert curve.low[0] < curve.y[0] < curve.high[0]
+    assert compare_group([again(searched("a", HIGH), [(0, 10, (0.7, 0.74))]), again(searched("b", LOW), [])]).over == (
+        "seeds and examples"
+    )
+
+
+def test_a_comparison_of_too_few_trials_says_so_of_importance():
+    found = compare_searches([searched("high", HIGH), searched("low", LOW)])
+    assert found.importance == []
+    assert f"too few Finished trials, 30 needed of one task (sst2 {len(HIGH) + len(LOW)})" in found.notes[-1]
+
+
 def test_intervals_of_confirmed_fronts_are_over_seeds_too():
     high, low = searched("high", HIGH), again(searched("low", LOW), [])
     apart, alike = (

@@ -33,8 +33,9 @@ def _fronts(group: Group) -> Table:
         small = f"{one.front[0].score:.3f} at {one.front[0].parameters:,}" if one.front else "-"
         best = f"{one.front[-1].score:.3f} at {one.front[-1].parameters:,}" if one.front else "-"
         table.add_row(
-            one.name, one.model, str(one.seed), str(one.finished), f"{one.control:.3f}", str(len(one.front)), small,
-            best, f"{one.hypervolume:.4f} [{one.low:.4f}, {one.high:.4f}]",
+            one.name, one.model, str(one.seed), str(one.finished),
+            f"{one.control:.3f} [{one.control_low:.3f}, {one.control_high:.3f}]", str(len(one.front)), small, best,
+            f"{one.hypervolume:.4f} [{one.low:.4f}, {one.high:.4f}]",
         )  # fmt: skip
     return table
 

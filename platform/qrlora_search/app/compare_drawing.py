@@ -38,8 +38,8 @@ def _curve(one: SearchLine) -> FrontCurve:
         name=f"{one.name} ({len(one.front)} of {one.finished} Finished)",
         x=[CONTROL_X, *(float(point.parameters) for point in one.front)],
         y=[one.control, *(point.score for point in one.front)],
-        low=[one.control, *(point.low for point in one.front)],
-        high=[one.control, *(point.high for point in one.front)],
+        low=[one.control_low, *(point.low for point in one.front)],
+        high=[one.control_high, *(point.high for point in one.front)],
         words=["control", *(f"trial {point.trial}: {point.words}" for point in one.front)],
     )
 
@@ -54,7 +54,7 @@ def _right_end(group: Group) -> float:
 
 
 def _labels(group: Group) -> tuple[str, str]:
-    axis = f"{group.objective} on the selection split, n = {group.n}; bands: 95 % over examples"
+    axis = f"{group.objective} on the selection split, n = {group.n}; bands: 95 % over {group.over}"
     return "adapter parameters (log scale; control at 0)", axis
 
 
@@ -145,8 +145,8 @@ def _plot(group: Group, with_library: bool) -> str:
 def _areas(group: Group) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(one.name)}</td><td>{html.escape(one.model)}</td><td>{one.seed}</td>"
-        f"<td>{one.finished}</td><td>{one.control:.3f}</td><td>{len(one.front)}</td>"
-        f"<td>{one.hypervolume:.4f} [{one.low:.4f}, {one.high:.4f}]</td></tr>"
+        f"<td>{one.finished}</td><td>{one.control:.3f} [{one.control_low:.3f}, {one.control_high:.3f}]</td>"
+        f"<td>{len(one.front)}</td><td>{one.hypervolume:.4f} [{one.low:.4f}, {one.high:.4f}]</td></tr>"
         for one in group.searches
     )
     heads = ("search", "model", "seed", "Finished", "control", "on the front", "hypervolume")

@@ -190,9 +190,11 @@ def compare_group(searches: list[Compared]) -> Group:
 
 def _line(side: Side, value: float, drawn_B: Floats) -> SearchLine:
     plan, (low, high) = side.search.view.plan, percentile_interval(drawn_B)
+    control_low, control_high = percentile_interval(side.drawn_PB[0])
     return SearchLine(
         name=side.search.name, search_id=side.search.view.search_id, model=plan.model.name, seed=plan.seed,
         finished=len(side.search.finished), control=side.control,
+        control_low=control_low, control_high=control_high, warm_ups=len(side.grounds),
         front=[side.point(index) for index in range(len(side.front))], hypervolume=value, low=low, high=high,
     )  # fmt: skip
 

@@ -21,7 +21,9 @@ class FrontPoint(Frozen):
 
 
 class SearchLine(Frozen):
-    """One search. hypervolume: above the group's reference, with its interval. finished: trials."""
+    """One search. hypervolume: above the group's reference, with its interval. finished: trials. control: the better
+    control's score, with its interval. warm_ups: how many its trainings stand on.
+    """
 
     name: str
     search_id: str
@@ -29,6 +31,9 @@ class SearchLine(Frozen):
     seed: int
     finished: int
     control: float
+    control_low: float
+    control_high: float
+    warm_ups: int
     front: list[FrontPoint]
     hypervolume: float
     low: float
@@ -90,6 +95,13 @@ class Group(Frozen):
     reference_parameters: list[int]
     searches: list[SearchLine]
     pairs: list[PairLine]
+
+    @property
+    def over(self) -> str:
+        """Returns in words what the intervals of the group's scores are over."""
+        parts = ["warm-ups"] if any(one.warm_ups > 1 for one in self.searches) else []
+        parts += ["seeds"] if any(point.seeds > 1 for one in self.searches for point in one.front) else []
+        return "examples" if not parts else f"{', '.join(parts)} and examples"
 
 
 class SharesByTask(Frozen):

@@ -10,12 +10,13 @@ from rich.console import Console
 from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.compare_console import show_comparison
 from qrlora_search.app.compare_drawing import comparison_html, comparison_png
-from qrlora_search.app.compare_fronts import Compared, compare_group
+from qrlora_search.app.compare_fronts import Compared, by_task, compare_group
 from qrlora_search.app.compare_importance import compare_importance
 from qrlora_search.app.compare_loading import Loader
 from qrlora_search.app.compare_settings import compare_settings
 from qrlora_search.app.compare_view import Comparison
 from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.views.importance import LEAST
 from qrlora_search.record.storage import has_record
 from qrlora_search.values.errors import SinkError, UserError
 from qrlora_search.values.secrets import shown_address
@@ -41,11 +42,15 @@ def compare_searches(searches: list[Compared], left_out: Sequence[str] = ()) -> 
         groups.setdefault(_examples(one), []).append(one)
     found = list(groups.values())
     stand_in = [one.name for one in searches if one.view.plan.stand_in]
-    notes = [f"STAND-IN data, not GLUE: {', '.join(stand_in)}", *NOTES] if stand_in else NOTES
+    notes = [f"STAND-IN data, not GLUE: {', '.join(stand_in)}", *NOTES] if stand_in else list(NOTES)
+    importance = compare_importance(searches)
+    if not importance:
+        counts = (f"{task} {sum(len(one.finished) for one in group)}" for task, group in by_task(searches).items())
+        notes.append(f"what buys accuracy: too few Finished trials, {LEAST} needed of one task ({', '.join(counts)})")
     return Comparison(
         groups=[compare_group(group) for group in found],
         settings=compare_settings(searches),
-        importance=compare_importance(searches),
+        importance=importance,
         not_compared=[*left_out, *(_reason(a[0], b[0]) for a, b in combinations(found, 2))],
         notes=notes,
     )
