@@ -54,6 +54,8 @@ def run(planned: Planned, prepared: Prepared) -> int:
     )
     with held(planned.output), signals_caught() as signals:
         state = open_output(planned, resume=True)
+        if state == "finished":
+            return 0
         if state == "undelivered":
             deliver_again(planned.plan, planned.tracking, planned.output, Console(file=io.StringIO()))
             return 0
@@ -78,7 +80,7 @@ def forked(planned: Planned, prepared: Prepared, fault: str) -> int:
 def main() -> None:
     """Run the scenarios that the command line gives."""
     torch.set_num_threads(1)
-    request = SearchRequest("sst2", int(os.environ["BUDGET"]), "model", "data", "space.toml", concurrency=1,
+    request = SearchRequest(os.environ["TASK"], int(os.environ["BUDGET"]), "model", "data", "space.toml", concurrency=1,
                             tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db")  # fmt: skip
     planned = plan_search(check_request(request))
     prepared = prepare(planned.plan, planned.splits, Store(Path("own-cache")), warm_up, lambda _: None)
