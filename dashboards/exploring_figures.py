@@ -174,8 +174,8 @@ def importance_figure(importance: dict[str, Any]) -> go.Figure:
         x=[one["share"] for one in lines], y=[one["setting"] for one in lines], orientation="h",
         marker={"color": COLOURS[0]},
         error_x={
-            "type": "data", "symmetric": False, "array": [one["high"] - one["share"] for one in lines],
-            "arrayminus": [one["share"] - one["low"] for one in lines],
+            "type": "data", "symmetric": False, "array": [max(0.0, one["high"] - one["share"]) for one in lines],
+            "arrayminus": [max(0.0, one["share"] - one["low"]) for one in lines],
         },
     )  # fmt: skip
     figure.update_layout(

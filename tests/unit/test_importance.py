@@ -52,7 +52,7 @@ def test_the_planted_cause_comes_first_for_the_score_at_a_size(cause, monkeypatc
 def test_too_few_finished_trials_say_so():
     for view in importance_views(history(LEAST - 1, "Wv")):
         assert view.settings == []
-        assert f"too few: {LEAST - 1} Finished trials, {LEAST} are needed" in view.words
+        assert f"too few: {LEAST - 1} Finished trials with an adapter, {LEAST} are needed" in view.words
 
 
 def test_layer_groups_are_thirds():

@@ -83,6 +83,10 @@ def test_what_is_served_is_what_the_record_says(served):
     assert found['qrlora_trials{state="running"}'] == 1
     assert found["qrlora_hypervolume"] == pytest.approx(standing.hypervolume)
     assert (found["qrlora_epochs_total"], found["qrlora_failures_total"]) == (10, 1)
+    assert found["qrlora_control_score"] == 0.75
+    (info,) = (name for name in found if name.startswith("qrlora_search_info"))
+    assert 'data="folder"' in info
+    assert 'selected_on="held-out"' in info
     assert (found["qrlora_saved_seconds"], found["qrlora_spent_seconds"]) == (4, 20)
     with pytest.raises(UserError, match=f"--metrics-port {served} cannot be used"):
         MetricsSink(served)
@@ -98,5 +102,5 @@ def test_every_expression_of_a_board_names_metrics_that_exist(served, checkout):
         used = {name for one in expressions for name in re.findall(r"qrlora_\w+", one)}
         assert all(re.search(r"qrlora_\w+", one) for one in expressions)
         assert used <= names
-        for wanted in ("trials", "hypervolume", "epochs_total", "failures_total", "saved_seconds"):
+        for wanted in ("trials", "hypervolume", "epochs_total", "failures_total", "saved_seconds", "search_info"):
             assert f"qrlora_{wanted}" in used

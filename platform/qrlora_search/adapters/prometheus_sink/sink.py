@@ -7,9 +7,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import History
-from qrlora_search.record.standing import standing_of
+from qrlora_search.record.standing import control_score, standing_of
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.states import TrialState
 
@@ -33,6 +34,9 @@ class MetricsSink:
         self.spent = self._gauge("spent_seconds", "Seconds of all epochs of trials")
         self.saved = self._gauge("saved_seconds", "Seconds of epochs that stopping spared, at each trial's own speed")
         self.budget = self._gauge("budget", "Configurations to start")
+        self.control = self._gauge("control_score", "The better control's score on the selection split")
+        labels = ["search", "task", "model", "data", "selected_on"]
+        self.info = self._gauge("search_info", "1; data is STAND-IN where it was generated", labels)
         try:
             self.server, self.thread = start_http_server(port, addr=HOST, registry=self.registry)
         except (OSError, OverflowError) as error:
@@ -54,9 +58,14 @@ class MetricsSink:
         if event.kind == "ended" and event.data["state"] == TrialState.FAILED:
             self.failures.inc()
         if event.kind in {"opened", "resumed"} and self.history.plan is not None:
-            self.budget.set(self.history.plan.budget)
+            self._describe(self.history.plan)
         if event.kind in {"opened", "scored", "started", "ended"}:
             self._stand()
+
+    def _describe(self, plan: SearchPlan) -> None:
+        self.budget.set(plan.budget)
+        data = "STAND-IN" if plan.stand_in else plan.data.kind
+        self.info.labels(self.history.search_id, plan.task, plan.model.name, data, plan.space.selection.on).set(1)
 
     def _stand(self) -> None:
         for state, count in self.history.ended.items():
@@ -68,6 +77,7 @@ class MetricsSink:
         self.hypervolume.set(standing.hypervolume)
         self.front_size.set(len(standing.members))
         self.best.set(standing.best)
+        self.control.set(control_score(self.history))
         self.spent.set(standing.spent_s)
         self.saved.set(standing.saved_s)
 

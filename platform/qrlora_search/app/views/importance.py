@@ -47,25 +47,26 @@ def views_over(rows: Sequence[Row], scores: Sequence[float], sizes: Sequence[int
     """Returns the two importances over Finished trials: their settings, scores (higher is better) and parameters."""
     questions: tuple[Literal["front", "score at size"], ...] = ("front", "score at size")
     if len(rows) < LEAST:
-        words = f"too few: {len(rows)} Finished trials, {LEAST} are needed"
+        words = f"too few: {len(rows)} Finished trials with an adapter, {LEAST} are needed"
         return [ImportanceView(question=one, n=len(rows), settings=[], words=words) for one in questions]
     chosen = np.arange(len(rows))
     if len(rows) > MOST:
         chosen = np.sort(np.random.default_rng(0).choice(len(rows), MOST, replace=False))
     rows, score_N, size_N = [rows[int(place)] for place in chosen], np.array(scores)[chosen], np.array(sizes)[chosen]
+    over = f"PED-ANOVA over {len(rows)} Finished trials with an adapter"
     both, residuals = losses(score_N, size_N), -residual(score_N, size_N)[:, None]
     return [
         ImportanceView(
             question="front",
             n=len(rows),
             settings=_settings(rows, both),
-            words=f"importance for reaching the front, PED-ANOVA over {len(rows)} Finished trials",
+            words=f"importance for reaching the front, {over}",
         ),
         ImportanceView(
             question="score at size",
             n=len(rows),
             settings=_settings(rows, residuals),
-            words=f"importance for a high score at a given size, PED-ANOVA over {len(rows)} Finished trials",
+            words=f"importance for a high score at a given size, {over}",
         ),
     ]
 
