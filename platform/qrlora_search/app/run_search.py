@@ -76,13 +76,18 @@ def _run(planned: Planned, console: Console, resumed: bool, signals: Signals, me
 def run_on_ray(planned: Planned, console: Console) -> int:
     """Runs a planned search, or goes on with it, on the Ray that this process is connected to; returns its exit code.
 
-    One that has ended is left as it is, but for what MLflow or the study lack of it. Raises UserError where the folder
-    is another search's, or in use.
+    One that has ended is left as it is, but for what MLflow or the study lack of it. A signal that came when the search
+    was complete and being scored, written or delivered is an interruption, too, of what calls this. Raises UserError
+    where the folder is another search's, or in use.
     """
     if _over(planned, console, resume=True, deliver=True):
         return 0
     check_places(planned, tracking=False)  # the sweep has looked
-    return _in_its_folder(planned, console, True, partial(_run_on_ray, planned, console))
+
+    def run(resumed: bool, signals: Signals) -> int:
+        return _run_on_ray(planned, console, resumed, signals) or signals.exit_code
+
+    return _in_its_folder(planned, console, True, run)
 
 
 def deliver_lacking(planned: Planned, console: Console) -> None:

@@ -25,6 +25,11 @@ class Signals:
         self.listener: Callable[[str], None] | None = None
         self.first: int | None = None
 
+    @property
+    def exit_code(self) -> int:
+        """Returns 130 or 143 where a signal came, also one that came too late to end anything; else 0."""
+        return 0 if self.first is None else 128 + self.first
+
     def install(self) -> None:
         """Becomes the handler; again after Ray, which puts its own in place of SIGTERM's."""
         for number in _CAUGHT:
