@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import promise
 from loopback import loopback
 from qrlora_search.app.sweep_record import records
 from qrlora_search.app.sweep_schedule import crontab
@@ -76,7 +77,7 @@ def wait_for(what: Callable[[], bool], seconds: float) -> bool:
     return False
 
 
-def test_a_sweep_sent_twice_runs_once_and_outlives_a_node(cluster, place, server):
+def test_a_sweep_sent_twice_runs_once_and_outlives_a_node(cluster, place, server, monkeypatch):
     given = ("sweep.toml", "--slot", "night", "--jobs", cluster.jobs)
     sent, again = sweep(cluster, place, "submit", *given), sweep(cluster, place, "submit", *given)
     assert (sent.returncode, again.returncode) == (0, 0), sent.stderr + again.stderr
@@ -90,6 +91,8 @@ def test_a_sweep_sent_twice_runs_once_and_outlives_a_node(cluster, place, server
     (record,) = records(place.folder / "runs" / "night")
     (entry,) = record.entries.values()
     assert (record.slot, entry.state, entry.configurations) == ("night", "done", 8)
+    monkeypatch.setenv("QRLORA_STORAGE", server.url)
+    assert promise.broken(Path(entry.output), place.folder / "mlflow.db", 8) == []
     assert cluster.alive() == 2
     assert server.password not in log.stdout
     assert not any(server.password.encode() in path.read_bytes() for path in place.folder.rglob("*") if path.is_file())
