@@ -4,6 +4,7 @@ Not part of `make test`, for its time: `make evidence`.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +138,34 @@ def test_one_runs_at_a_time_and_an_interrupt_between_searches_is_taken_up(tmp_pa
     assert {one.state for one in record.entries.values()} == {"done"}
     for entry in record.entries.values():
         assert promise.broken(folder / entry.output, folder / "runs/mlflow.db", 2) == []
+
+
+SNAPSHOT = re.sub(r"\d", "", f"{KEY}.json")
+KEPT = ("after:sweep.json:1", "before:sweep.json:3", "after:front.json:1", f"before:{SNAPSHOT}:1",
+        "before:report.json:1", "after:report.md:1", "before:sweep.json:3", "after:sweep.json:3")  # fmt: skip
+"""What a sweep writes itself: its record, a snapshot of every front, its report; each kill is of a run of its own."""
+
+
+def test_a_sweep_killed_at_its_own_writes_goes_on(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kills")
+    place = make_place(folder, tmp_path_factory.mktemp("cache"), "sst2", "bert")
+    (folder / "sweep.toml").write_text(SPEC.format(budget=2, seeds=0))
+    (folder / "space.toml").write_text(SPACE)
+    ended = []
+    for fault in (*KEPT, ""):
+        environment = {**place.environment(), "QRLORA_FAULT": fault}
+        done = subprocess.run(
+            command("run", "sweep.toml", "--slot", "one"), cwd=folder, env=environment, capture_output=True, text=True,
+            timeout=240, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        ended.append(done.returncode)
+    assert ended == [-signal.SIGKILL] * len(KEPT) + [0], done.stdout + done.stderr
+    home = folder / "runs/sweeps/nights/one"
+    (entry,) = load_record(home).entries.values()
+    assert (entry.state, entry.configurations) == ("done", 2)
+    assert promise.broken(folder / entry.output, folder / "runs/mlflow.db", 2) == []
+    assert [one.verdict for one in report(place, "one").lines] == ["first"]
+    assert not [one for one in home.rglob(".*") if one.name != ".lock"]
 
 
 def until(what, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -24,6 +24,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def drop_drafts(folder: Path) -> None:
+    """Removes what `write_atomically` left in a folder when it was killed; nobody else may be writing there."""
+    for draft in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.\d+", draft.name):
+            draft.unlink(missing_ok=True)
+
+
 def front_csv(view: FrontView) -> str:
     """Returns the front as CSV: the controls first, then the members, one line each."""
     report = view.plan.counts.report

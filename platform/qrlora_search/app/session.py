@@ -18,7 +18,7 @@ from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.loop import ALL_FAILED, SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.planning import PLAN_FILE, Planned
-from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.report_files import drop_drafts, write_atomically
 from qrlora_search.app.scoring import Scorer, Weights
 from qrlora_search.app.signals import EXIT_CODES, Signals
 from qrlora_search.app.trial_files import write_spectra, write_trials
@@ -64,8 +64,7 @@ class Session:
     def _clear_up(self) -> None:
         """Removes what a killed run left: parts of files, checkpoints of ended trials, the base of no search."""
         self.weights.clean(self.history.live)
-        for draft in (*self.output.glob(".*.json.*"), *self.output.glob(".front.*")):
-            draft.unlink(missing_ok=True)
+        drop_drafts(self.output)
         if self.history.plan is None:
             shutil.rmtree(self.output / BASE, ignore_errors=True)
 

@@ -18,11 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
 from qrlora_search.app.console import make_console
-from qrlora_search.app.report_files import read_front
+from qrlora_search.app.report_files import drop_drafts, read_front
 from qrlora_search.app.request import RUNS, check_request
 from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
 from qrlora_search.app.sweep_ending import end_sweep, log_again
+from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
 from qrlora_search.app.sweep_jobs import Turn, begin, count, deliver, measure, request_of, run_turn
 from qrlora_search.app.sweep_prune import prune
@@ -94,8 +95,7 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
 
     0: all is well; 1: a search failed; 3: a regression; 4: the sweep is running already; 130 or 143: interrupted.
     A slot that ended is not run again: MLflow gets what it lacks of it, its report is named and its exit code returned.
-    scheduled: a slot that was
-    missed for longer than the schedule's grace is left out.
+    scheduled: a slot that was missed for longer than the schedule's grace is left out.
     """
     spec, console = load_sweep(path), make_console()
     name_database(spec)
@@ -116,6 +116,8 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
             console.print(f"sweep {spec.name}: {chosen} ended at {record.ended}; {folder / 'report.md'} says how")
             return record.exit_code or 0
         check_same(record, spec)
+        for one in (folder, folder / FRONTS):
+            drop_drafts(one)
         with signals_caught() as signals:
             try:
                 return _run(place, signals, scheduled)
