@@ -3,9 +3,9 @@
     python -m tests.benchmarks.findings --task cola --data "$GLUE" [--seeds 8] [--train-limit 2000]
     python -m tests.benchmarks.findings_report          # docs/findings.md from what is kept
 
-A seed is a warm-up, a subset of train, an order of batches: all three are repeated. Every configuration differs from
-one of them, the first, in one thing; bases and ways to count that a space holds fixed are searches of their own on the
-same warm-up. Nothing is selected, so all are scored on the report split. What is kept, in
+A seed is a warm-up, a draw of the rows of train (where --train-limit leaves some out) and an order of batches. Every
+configuration differs from one of them, the first, in one thing; bases and ways to count that a space holds fixed are
+searches of their own on the same warm-up. Nothing is selected, so all are scored on the report split. What is kept, in
 tests/benchmarks/findings_data, are packed predictions without texts. Killed, the same command goes on.
 """
 
@@ -38,6 +38,8 @@ HERE = Path(__file__).parent / "findings_data"
 FIRST = "QR, Wq Wv, last third, tau 0.5, lr 0.01"
 HEAD = "head alone, trained"
 TILT = 0.25
+MATCHED = 0.02
+"""The learning rate at which steps along the unit rows of other bases are about as large as along QR's at 0.01."""
 Named = dict[str, Parameters]
 
 
@@ -81,6 +83,14 @@ def other_spaces(space: SearchSpace, depth: int, counted: "Counted") -> Iterator
         "warmed-up",
         SearchSpace.model_validate({**table, "bases": {**table["bases"], "of": "warmed-up"}}),
         {"bases of the warmed-up weights": plain},
+    )
+    yield (
+        "matched",
+        space,
+        {
+            "SVD, lr 0.02": {**plain, "method": "svd-diagonal", "learning_rate": MATCHED},
+            "random basis, lr 0.02": {**plain, "method": "random-basis", "learning_rate": MATCHED},
+        },
     )
     tilted = SearchSpace.model_validate({**table, "tau": {**table["tau"], "tilt": TILT}})
     rows = {}

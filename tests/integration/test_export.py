@@ -110,8 +110,9 @@ def test_an_export_scores_as_the_search_recorded(done, exports, form, capsys):
     facts = json.loads((exports / form / "export.json").read_text())
     recorded = facts["scores"].get("validation")
     if recorded is None:  # no member of the front: the report split was not scored
-        assert "n = " in shown
+        assert "not compared: the search did not score this adapter on validation" in shown
         return
+    assert "largest difference to the" in shown
     for name, value in recorded["metrics"].items():
         found = float(shown.split(f"{name} ")[1].split(",")[0].split()[0])
         assert found == pytest.approx(value, abs=1e-6)
@@ -205,6 +206,22 @@ def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exp
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine").write_text("kept")
+    broken = tmp_path / "broken"
+    shutil.copytree(exports / "lora", broken)
+    (broken / "export.json").write_text('{"files": ')
+    cut, otherwise = tmp_path / "cut", tmp_path / "otherwise"
+    for place in (cut, otherwise):
+        shutil.copytree(done.output / "base", place)
+        for name in ("model.safetensors", "config.json"):  # they may be links to the search's own
+            content = (place / name).read_bytes()
+            (place / name).unlink()
+            (place / name).write_bytes(content)
+    (cut / "model.safetensors").write_bytes(b"cut")
+    config = json.loads((otherwise / "config.json").read_text())
+    (otherwise / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-3}))
+    (tmp_path / "halves").write_text('{"sentence1": "a", "sentence2": "\\ud800"}')
+    (tmp_path / "braces").write_text("{a\tb")
+    (tmp_path / "latin").write_bytes("\xe9\tb".encode("latin-1"))
     unfinished = tmp_path / "unfinished"
     shutil.copytree(done.output, unfinished, ignore=shutil.ignore_patterns("front*"))
     out, to = str(done.output), str(tmp_path / "new")
@@ -220,6 +237,14 @@ def test_wrong_input_is_refused_with_the_remedy_and_nothing_is_written(done, exp
         (["predict", str(exports / "native"), "a", "b"], "is missing or incomplete; name the search's `base`"),
         (["predict", str(exports / "native"), "a", "b", "--base", str(other)], "is another model"),
         (["predict", str(exports / "native"), "a", "b", "--base", str(factorless)], "lacks factors-qr.safetensors"),
+        (["predict", str(exports / "native"), "a", "b", "--base", str(cut)], "cannot be read"),
+        (["predict", str(exports / "native"), "a", "b", "--base", str(otherwise)], "lacks config.json as it was made"),
+        (["predict", str(broken), "a", "b"], "is damaged: export.json is no export's"),
+        (["predict", str(exports / "merged"), "--file", str(tmp_path / "halves")], "half of a character"),
+        (["predict", str(exports / "merged"), "--file", str(tmp_path / "braces")], "is written as JSON, too: {"),
+        (["predict", str(exports / "merged"), "--file", str(tmp_path / "latin")], "cannot be read"),
+        (["export", out, "--trial", str(done.trial), "--to", "."], "is the folder that this runs in"),
+        (["export", out, "--trial", str(done.trial), "--to", str(full / "mine" / "x")], "cannot be written"),
         (["predict", str(exports / "merged"), "a"], "1 text(s) given: "),
         (["predict", str(damaged), "a", "b"], "is damaged: adapter_config.json is missing or was changed"),
         (["predict", str(full), "a", "b"], "is no export"),

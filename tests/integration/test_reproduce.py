@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from transformers import AutoConfig, AutoModel
 
 from qrlora_search.app.cli import main
 from qrlora_search.app.paper_counts import can_be_checked, count_parameters, readings, show_readings
+from qrlora_search.app.reproduce import different
+from qrlora_search.app.reproducing import Group
 from qrlora_search.describe.presets import PRESETS, paper_space
 from qrlora_search.describe.proposals import canonical, dimensions, fits
 from qrlora_search.describe.space import SearchSpace
@@ -38,10 +41,17 @@ def test_every_row_is_in_the_papers_space_with_the_papers_places(depth):
             assert found.parameters == WHOLE
             continue
         few = 4 if depth >= 12 else max(1, round(depth / 3))
-        assert layers == list(range(depth if preset.last == 12 else few))[-99:] or layers[-1] == depth - 1
-        assert len(layers) == (depth if preset.last == 12 else few)
+        assert layers == list(range(depth - (depth if preset.last == 12 else few), depth))
         assert (preset.scaled(depth) == "") == (depth == 12)
     assert len(dimensions(space, depth)) == len({one.name for one in dimensions(space, depth)})
+
+
+def test_sizes_that_train_has_not_are_said_and_left_out():
+    plans = {size: SimpleNamespace(plan=SimpleNamespace(counts=SimpleNamespace(train=size))) for size in (1992, 9000)}
+    groups = [Group("rte", size, (), {0: plans[rows]}) for size, rows in ((2000, 1992), (None, 1992), (9000, 9000))]
+    console = Console(record=True, width=200)
+    assert different(groups, console) == [groups[0], groups[2]]
+    assert "rte: 10,000 rows asked, 1,992 there; another size has them all" in console.export_text()
 
 
 @pytest.mark.evidence
@@ -70,7 +80,9 @@ def test_a_table_is_trained_once_scored_on_the_report_split_and_says_what_it_is_
     assert "0.8897" in first  # the published accuracy of Wo in the last four layers
     (table,) = json.loads(content)
     rows = {row["name"]: row for row in table["rows"]}
-    assert rows["QR-LoRA1"]["cells"][0]["published"] == 88.73
+    assert rows["QR-LoRA1"]["cells"][0]["published"] == 0.8873
+    assert rows["QR-LoRA, Wo, last 4"]["cells"][0]["published_others"] == {"f1": 0.9215}
+    assert "0.8897, f1 0.9215" in first
     assert rows["LoRA, r = 2"]["cells"][0]["published"] is None
     assert rows["full fine-tuning"]["parameters"] == [
         encoder_shape(json.loads((place.folder / "model/config.json").read_text()), 2).parameters

@@ -15,7 +15,7 @@ from qrlora_search.describe.configuration import (
     layer_words,
     round_learning_rate,
 )
-from qrlora_search.describe.proposals import canonical, check_depth, dimensions, head_only, layer_subset
+from qrlora_search.describe.proposals import canonical, check_depth, check_ranks, dimensions, head_only, layer_subset
 from qrlora_search.describe.space import SearchSpace, load_space, spaces_folder
 from qrlora_search.describe.tasks import TASKS, find_task
 from qrlora_search.values.errors import UserError
@@ -120,6 +120,17 @@ def test_a_layer_that_the_model_lacks_is_refused(tmp_path):
     with pytest.raises(UserError) as caught:
         check_depth(space, 6, "mine.toml")
     assert str(caught.value) == "mine.toml: layers.lists = [2, 6]: the model has no layer 6; its layers are 0 to 5"
+
+
+def test_a_rank_that_no_matrix_has_is_refused_where_it_would_be_trained():
+    table = {"methods": {"of": ["qr-lora", "svd-lora"], "ranks": [2, 65]}}
+    check_ranks(SearchSpace.model_validate({"methods": {**table["methods"], "of": ["qr-lora"]}}), 64, "mine.toml")
+    check_ranks(SearchSpace.model_validate(table), 65, "mine.toml")
+    with pytest.raises(UserError) as caught:
+        check_ranks(SearchSpace.model_validate(table), 64, "mine.toml")
+    assert str(caught.value) == (
+        "mine.toml: methods.ranks = [2, 65]: the model's matrices have rank 64; leave out what is above it"
+    )
 
 
 def test_the_matrices_are_every_non_empty_subset_once(tmp_path):

@@ -75,7 +75,7 @@ def whole_selection():
     return split_rows(cola(11_500), COLA, 0, None).selection
 
 
-@pytest.mark.parametrize(("limit", "train"), [(1, 1), (50, 50), (4000, 4000), (11_000, 10_000), (None, 10_000)])
+@pytest.mark.parametrize(("limit", "train"), [(1, 1), (50, 50), (4000, 4000), (10_400, 10_400), (None, 10_000)])
 def test_the_train_limit_and_the_cap(limit, train):
     limited = split_rows(cola(11_500), COLA, 0, limit)
     assert len(limited.train) == train

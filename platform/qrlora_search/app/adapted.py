@@ -115,7 +115,12 @@ def load_export(folder: Path, base: Path | None = None) -> Adapted:
     if not file.is_file():
         kind = "is no export" if folder.is_dir() else "does not exist"
         raise UserError(f"DIR {str(folder)!r} {kind}: it has no {EXPORT_FILE}; name a folder that `export` wrote")
-    facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or not {"files", "form", "base", "configuration", "task"} <= facts.keys():
+        raise UserError(f"DIR {str(folder)!r} is damaged: {EXPORT_FILE} is no export's; export it again")
     for name, content in facts["files"].items():
         if not (folder / name).is_file() or hash_file(folder / name) != content:
             raise UserError(f"DIR {str(folder)!r} is damaged: {name} is missing or was changed; export it again")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from qrlora_search.app.report_files import write_atomically
@@ -48,6 +49,7 @@ def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
         "max_length": plan.space.training.max_length,
         "weights": prepared.materials.fingerprint,
         "factors": {how: hash_file(folder / factors_file(how)) for how in prepared.bases},
+        "files": {one.name: hash_file(one) for one in sorted(folder.iterdir()) if one.suffix != ".safetensors"},
         "bases_of": plan.space.bases.of,
         "stand_in": plan.stand_in,
         "further": further,
@@ -60,34 +62,39 @@ def factors_file(how: str) -> str:
     return f"factors-{how}.safetensors"
 
 
-def read_base(folder: Path) -> dict[str, Any]:
-    """Returns a base's facts; raises UserError where the folder is none."""
+def read_base(folder: Path, remedy: str = "name the search's `base` folder with --base") -> dict[str, Any]:
+    """Returns a base's facts; raises UserError where the folder is none, with what to do about it."""
     file = folder / BASE_FILE
-    if not file.is_file() or not (folder / MODEL).is_file():
-        raise UserError(
-            f"the base {str(folder)!r} is missing or incomplete; name the search's `base` folder with --base"
-        )
-    facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        facts = None
+    if not isinstance(facts, dict) or "weights" not in facts or not (folder / MODEL).is_file():
+        raise UserError(f"the base {str(folder)!r} is missing or incomplete; {remedy}")
     return facts
 
 
 def check_base(folder: Path, wanted: dict[str, Any]) -> None:
-    """Raises UserError where the weights or the factors that lie in a base are not those an adapter was trained on.
+    """Raises UserError where weights, factors, configuration or tokenizer that lie in a base are not those an adapter
+    was trained on.
 
     They are hashed themselves: what base.json says of them proves nothing.
     """
     read_base(folder)
-    found = hash_state(load_file(folder / MODEL))
+    try:
+        found = hash_state(load_file(folder / MODEL))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"the base {str(folder)!r} cannot be read ({error}); name another copy with --base") from None
     if found != wanted["weights"]:
         raise UserError(
             f"the base {str(folder)!r} is another model (weights {found[:12]}, the adapter's "
             f"{str(wanted['weights'])[:12]}); name the base of the search that trained it with --base"
         )
-    for how, content in wanted["factors"].items():
-        file = folder / factors_file(how)
-        if not file.is_file() or hash_file(file) != content:
+    files = {factors_file(how): content for how, content in wanted["factors"].items()} | wanted.get("files", {})
+    for name, content in files.items():
+        if not (folder / name).is_file() or hash_file(folder / name) != content:
             raise UserError(
-                f"the base {str(folder)!r} lacks {file.name} as it was made; name the base of the search with --base"
+                f"the base {str(folder)!r} lacks {name} as it was made; name the base of the search with --base"
             )
 
 

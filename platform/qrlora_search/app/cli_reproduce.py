@@ -10,7 +10,9 @@ from qrlora_search.values.errors import UserError
 def reproduce(
     task: Annotated[str | None, typer.Option(help="mnli, mrpc, sst2, cola, qnli, qqp, rte or stsb")] = None,
     every: Annotated[bool, typer.Option("--all", help="all eight tasks")] = False,
-    seeds: Annotated[int, typer.Option(help="warm-ups a row, each with its own subset of train")] = 5,
+    seeds: Annotated[
+        int, typer.Option(help="warm-ups a row, each with its own draw of train, where train has more rows")
+    ] = 5,
     train_sizes: Annotated[
         str | None, typer.Option(help="rows of train, e.g. 2000,10000,50000; by default the paper's 10,000")
     ] = None,

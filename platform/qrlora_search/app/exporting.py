@@ -58,17 +58,22 @@ def export(request: ExportRequest) -> Path:
     if trial.configuration.whole and request.form != "merged":
         raise UserError(f"--as {request.form!r}: full fine-tuning has no adapter; use --as merged")
     base = request.output / BASE
-    facts = read_base(base)
+    facts = read_base(base, "it is kept once a search: search again, on another output")
     weights = Weights(request.output).path(trial.number)
     if not weights.is_file():
         raise UserError(
             f"OUTPUT {str(request.output)!r} has lost {weights.name}; search again, or export another trial"
         )
+    if request.to.absolute() == Path.cwd():
+        raise UserError(f"--to {str(request.to)!r} is the folder that this runs in; name a new folder in it")
     if request.to.exists() and (not request.to.is_dir() or any(request.to.iterdir())):
         raise UserError(f"--to {str(request.to)!r} exists and is not empty; name another folder")
     draft = request.to.with_name(f".{request.to.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"--to {str(request.to)!r} cannot be written: {error.strerror}; name another folder") from None
     try:
         configuration, tensors = trial.configuration, load_file(weights)
         if kept is not None:
@@ -181,11 +186,12 @@ def _facts(request: ExportRequest, history: History, what: _Exported, base: dict
         "configuration": configuration.to_json(),
         "parameters": configuration.parameters,
         "head_parameters": plan.encoder.head_parameters if configuration.head == "trained" else 0,
+        "picked": request.trial is None,
         "selected_on": plan.space.selection.on,
         "warm_up_parameters": plan.encoder.parameters + plan.encoder.head_parameters,
         "labels": base["labels"],
         "max_length": base["max_length"],
-        "base": {"weights": base["weights"], "factors": base["factors"]},
+        "base": {"weights": base["weights"], "factors": base["factors"], "files": base.get("files", {})},
         "scores": scores,
         "control": controls,
         "provenance": {

@@ -40,7 +40,12 @@ def model_card(facts: dict[str, Any]) -> str:
             control = facts["control"].get(split, {}).get(metric)
             shown = "" if control is None else f"{control:.4f}"
             lines.append(f"| {split} | {scored['n']:,} | {metric} | {value:.4f} | {shown} |")
-    lines += ["", "The selection split chose this adapter and flatters it. One warm-up, one seed."]
+    if not facts["scores"]:
+        lines += ["", "The search did not score this adapter: `python -m platform.evaluate DIR` does. One seed."]
+    elif facts.get("picked", True):
+        lines += ["", "The selection split chose this adapter and flatters it. One warm-up, one seed."]
+    else:
+        lines += ["", "It was asked for by its number and is no choice of the search. One warm-up, one seed."]
     if facts.get("kept") is not None:
         lines.append(f"Derived without training: the {facts['kept']:,} largest coefficients of the trial's own.")
     if facts.get("selected_on") == "validation":

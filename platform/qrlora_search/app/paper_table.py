@@ -9,13 +9,14 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from qrlora_search.app.over_seeds import Floats, difference_over_seeds, score_over_seeds
+from qrlora_search.app.paper_counts import can_be_checked
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.app.reproducing import Group, score_all, trial_of
 from qrlora_search.describe.plan import Frozen, SearchPlan
-from qrlora_search.describe.presets import PAPER_MODEL, Preset
+from qrlora_search.describe.presets import PAPER_MODEL, PAPER_ROWS, Preset
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.record.history import History
-from qrlora_search.values.over_seeds import Floats, difference_over_seeds, score_over_seeds
 from qrlora_search.values.packing import unpack
 
 CONTROL = "control: warm-up, no adapter"
@@ -24,8 +25,8 @@ CONTROL = "control: warm-up, no adapter"
 class Cell(Frozen):
     """A row's score on one report split, the mean over seeds, with its 95 % interval over seeds and examples.
 
-    minus_control: the same of the paired difference. published: the paper's, times 100 there. others: means of further
-    metrics.
+    minus_control: the same of the paired difference. others: means of further metrics. published, published_others: the
+    paper's, as fractions like ours.
     """
 
     split: str
@@ -36,6 +37,7 @@ class Cell(Frozen):
     minus_control: tuple[float, float, float] | None
     others: dict[str, float]
     published: float | None
+    published_others: dict[str, float]
 
 
 class Row(Frozen):
@@ -87,8 +89,18 @@ def warnings_of(plan: SearchPlan) -> list[str]:
     found = []
     if plan.stand_in:
         found.append("STAND-IN data: generated, not GLUE; nothing here can be set beside the paper's scores")
-    if PAPER_MODEL not in plan.model.name.lower():
-        found.append(f"the model is {plan.model.name}, the paper's {PAPER_MODEL}: scores and counts are not comparable")
+    elif plan.data.kind == "folder":
+        found.append("the data are a folder's: whether they are GLUE's complete rows is not known")
+    name = plan.model.name
+    if not can_be_checked(plan.encoder):
+        found.append(f"the model is {name}, the paper's {PAPER_MODEL}: scores and counts are not comparable")
+    elif name.rsplit("/", 1)[-1].lower() != PAPER_MODEL:
+        found.append(f"the model is {name}, of {PAPER_MODEL}'s shape; whether its weights are the paper's is not known")
+    if plan.counts.train != PAPER_ROWS:
+        found.append(
+            f"{plan.counts.train:,} rows of train, the paper's min(10,000, all): {plan.counts.selection:,} are set "
+            "aside as the selection split"
+        )
     found.append("not published: learning rates, batch size, adapter epochs, length, seeds; LoRA's places are a guess")
     return found
 
@@ -131,7 +143,7 @@ def _cells(
         ours = [unpack(one.packed) for one in scored]
         mean = score_over_seeds(task.statistic, labels, ours)
         apart = None if preset is None else difference_over_seeds(task.statistic, labels, ours, control)
-        published = () if preset is None else preset.cells.get(task.name, ())
+        published = {} if preset is None else _published(task, preset, place)
         others = {name: fmean(one.metrics[name] for one in scored) for name in task.metrics if name != task.objective}
         cells.append(
             Cell(
@@ -142,10 +154,19 @@ def _cells(
                 high=mean.high,
                 minus_control=None if apart is None else (apart.value, apart.low, apart.high),
                 others=others,
-                published=published[place] if place < len(published) else None,
+                published=published.pop(task.objective, None),
+                published_others=published,
             )
         )
     return cells
+
+
+def _published(task: Task, preset: Preset, place: int) -> dict[str, float]:
+    """Returns a row's published cells of one report split by metric, as fractions."""
+    values = [value / 100 for value in preset.cells.get(task.name, ())]
+    if len(task.report_splits) > 1:
+        return {task.objective: values[place]} if place < len(values) else {}
+    return dict(zip(task.metrics, values, strict=False))
 
 
 def show_table(console: Console, table: PaperTable, seeds: int) -> None:
@@ -165,10 +186,13 @@ def show_table(console: Console, table: PaperTable, seeds: int) -> None:
         shown.add_row(row.name, adapts, counts + published, f"{row.head_parameters:,}", *_cells_in_words(row))
     console.print(shown)
     console.print(
-        "Intervals are over warm-ups and examples at once; differences are paired by both. Blank: not published. "
-        "~: the interval includes 0.",
+        f"Intervals are {_over(seeds)}; differences are paired. Blank: not published. ~: the interval includes 0.",
         markup=False,
     )
+
+
+def _over(seeds: int) -> str:
+    return "over warm-ups and examples at once" if seeds > 1 else "over examples, of one warm-up"
 
 
 def _cells_in_words(row: Row) -> list[str]:
@@ -178,7 +202,8 @@ def _cells_in_words(row: Row) -> list[str]:
     for cell in row.cells:
         others = "".join(f", {name} {value:.3f}" for name, value in cell.others.items())
         scores.append(f"{cell.score:.3f} [{cell.low:.3f}, {cell.high:.3f}] ({cell.n:,}, {row.seeds}){others}")
-        papers.append("" if cell.published is None else f"{cell.published / 100:.4f}")
+        known = "".join(f", {name} {value:.4f}" for name, value in cell.published_others.items())
+        papers.append("" if cell.published is None else f"{cell.published:.4f}{known}")
         if cell.minus_control is not None:
             value, low, high = cell.minus_control
             apart.append(f"{value:+.3f} [{low:+.3f}, {high:+.3f}]" + ("" if low > 0 or high < 0 else " ~"))
@@ -195,7 +220,7 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
             "row": row.name, "adapts": row.adapts, "parameters_low": row.parameters[0],
             "parameters_high": row.parameters[-1], "head_parameters": row.head_parameters,
             "published_parameters": row.published_parameters, "seeds": row.seeds, "metric": table.objective,
-            **cell.model_dump(exclude={"minus_control", "others"}),
+            **cell.model_dump(exclude={"minus_control", "others", "published_others"}),
             **dict(zip(("minus_control", "minus_low", "minus_high"), cell.minus_control or (), strict=False)),
         }
         for table in tables
@@ -221,13 +246,13 @@ def draw_tables(tables: Sequence[PaperTable], path: Path) -> None:
             panel.errorbar(cell.score, place, xerr=[[cell.score - cell.low], [cell.high - cell.score]], fmt="o",
                            color="black", capsize=3)  # fmt: skip
             if cell.published is not None:
-                panel.plot(cell.published / 100, place, "D", color="white", markeredgecolor="black")
+                panel.plot(cell.published, place, "D", color="white", markeredgecolor="black")
         panel.axvline(rows[0].cells[0].score, color="black", linestyle=":", linewidth=1)
         panel.set_yticks(range(len(rows)), [f"{row.name} ({row.parameters[-1]:,})" for row in rows])
         panel.invert_yaxis()
         kind = ", STAND-IN data" if table.stand_in else ""
         split, n = rows[0].cells[0].split, rows[0].cells[0].n
-        panel.set_xlabel(f"{table.objective} on {split}, n = {n:,}; 95 % over warm-ups and examples")
+        panel.set_xlabel(f"{table.objective} on {split}, n = {n:,}; 95 % {_over(rows[0].seeds)}")
         panel.set_title(
             f"{table.task}{kind}, {table.model}, {table.rows_of_train:,} rows of train; "
             "dotted: control, diamond: published (roberta-base)",

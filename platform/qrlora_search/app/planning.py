@@ -9,7 +9,7 @@ from qrlora_search.adapters.mlflow_sink.address import local_tracking
 from qrlora_search.app.request import RUNS, Checked, parse_labels
 from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
-from qrlora_search.describe.proposals import check_depth
+from qrlora_search.describe.proposals import check_depth, check_ranks
 from qrlora_search.describe.space import SearchSpace
 from qrlora_search.method.families import check_weights, encoder_shape, read_config
 from qrlora_search.method.machine import cpus_here, native_precision
@@ -54,6 +54,7 @@ def plan_search(checked: Checked) -> Planned:
     shape = encoder_shape(config, checked.task.outputs)
     where = request.space or f"{checked.task.name}.toml"
     check_depth(checked.space, shape.layers, where)
+    check_ranks(checked.space, shape.width, where)
     longest = int(config["max_position_embeddings"]) - (2 if shape.family == "roberta" else 0)
     if checked.space.training.max_length > longest:
         raise UserError(

@@ -16,6 +16,7 @@ from qrlora_search.app.reproducing import (
     prepared_again,
     run_groups,
 )
+from qrlora_search.describe.presets import PAPER_ROWS
 
 
 def reproduce(request: ReproduceRequest) -> int:
@@ -26,7 +27,7 @@ def reproduce(request: ReproduceRequest) -> int:
         plan_group(list(members))
         for _, members in groupby(checked, key=lambda one: (one.task.name, one.request.train_limit))
     ]
-    groups = _different(groups, console)
+    groups = different(groups, console)
     if request.dry_run:
         for group in groups:
             _show_group(console, group)
@@ -45,13 +46,15 @@ def reproduce(request: ReproduceRequest) -> int:
     return 0
 
 
-def _different(groups: list[Group], console: Console) -> list[Group]:
+def different(groups: list[Group], console: Console) -> list[Group]:
     """Returns the groups without those that would train on the same rows as an earlier one of their task."""
     kept: dict[tuple[str, int], Group] = {}
     for group in groups:
         rows = next(iter(group.planned.values())).plan.counts.train
         if (group.task, rows) in kept:
-            console.print(f"{group.task}: {group.size:,} rows asked, {rows:,} there; a smaller size has them all")
+            console.print(
+                f"{group.task}: {group.size or PAPER_ROWS:,} rows asked, {rows:,} there; another size has them all"
+            )
         else:
             kept[group.task, rows] = group
     return list(kept.values())

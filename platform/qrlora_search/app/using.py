@@ -13,12 +13,15 @@ from scipy.special import softmax
 
 from qrlora_search.app.adapted import Adapted
 from qrlora_search.describe.tasks import Task, find_task
+from qrlora_search.method.files import encodable
 from qrlora_search.method.metrics import compute_metrics
 from qrlora_search.method.sources import find_data
 from qrlora_search.method.workbench import predictions_of
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import unpack
 
+SAME, ROUNDING = 1e-6, 1e-5
+"""Within these metrics are the recorded ones, and a regression's values, which reach 5, in float32."""
 MARGIN = 1e-4
 """Below this margin between the two highest logits a class may turn with the last bits of a sum."""
 
@@ -34,14 +37,13 @@ def read_texts(task: Task, given: Sequence[str], file: str | None) -> list[list[
                 f"{len(given)} text(s) given: {task.name} reads {width} at a time ({', '.join(task.texts)})"
             )
         return [list(given[place::width]) for place in range(width)]
-    if file is None or file == "-":
-        lines = sys.stdin.read().splitlines()
-    else:
-        try:
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--file {file!r} cannot be read: {error}; name a text file in UTF-8") from None
-    rows = [_row(task, line, number) for number, line in enumerate(lines, 1) if line.strip()]
+    where = "the standard input" if file is None or file == "-" else f"--file {file!r}"
+    try:
+        text = sys.stdin.read() if file is None or file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} cannot be read: {error}; give text in UTF-8") from None
+    lines = text.split("\n")  # and at nothing else that Unicode calls the end of a line: texts may hold it
+    rows = [_row(task, line.removesuffix("\r"), number) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise UserError("there is no text to predict: give texts, --file, or lines on the standard input")
     return [list(column) for column in zip(*rows, strict=True)]
@@ -52,17 +54,26 @@ def _row(task: Task, line: str, number: int) -> list[str]:
         try:
             content = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"line {number} is no JSON: {error}") from None
+            example = json.dumps(dict.fromkeys(task.texts, "..."))
+            raise UserError(
+                f"line {number} is no JSON: {error}; a text that begins with {{ is written as JSON, too: {example}"
+            ) from None
         missing = [name for name in task.texts if not isinstance(content.get(name), str)]
         if missing:
             raise UserError(f"line {number} has no text {missing[0]!r}; {task.name} reads {', '.join(task.texts)}")
-        return [content[name] for name in task.texts]
-    parts = line.split("\t")
+        return [_readable(content[name], number) for name in task.texts]
+    parts = [_readable(one, number) for one in line.split("\t")]
     if len(parts) != len(task.texts):
         raise UserError(
             f"line {number} has {len(parts)} column(s) between tabs; {task.name} reads {', '.join(task.texts)}"
         )
     return parts
+
+
+def _readable(text: str, number: int) -> str:
+    if not encodable(text):
+        raise UserError(f"line {number}: {text!r} has half of a character, which no tokenizer reads; write it in UTF-8")
+    return text
 
 
 def prediction_lines(adapted: Adapted, texts: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -102,28 +113,33 @@ def evaluate(adapted: Adapted, task_name: str | None, data: str, console: Consol
         console.print(f"{task.name}{stand_in} {split}, n = {len(frame)}: {words}", markup=False)
         recorded = adapted.facts["scores"].get(split)
         if same and recorded is not None:
-            well = _compare(task, logits, unpack(recorded["packed"]), console) and well
+            well = _compare(task, logits, metrics, recorded, console) and well
+        elif same:
+            console.print(f"not compared: the search did not score this adapter on {split}", markup=False)
     if not same:
         console.print("not compared with the search's record: these are other data than it was trained and scored on")
     return well
 
 
-def _compare(task: Task, logits: NDArray[np.float32], recorded: NDArray[np.float64], console: Console) -> bool:
-    predictions = predictions_of(task, logits)
+def _compare(
+    task: Task, logits: NDArray[np.float32], metrics: dict[str, float], record: dict[str, Any], console: Console
+) -> bool:
+    """Prints how predictions and metrics differ from the recorded ones; returns whether by no more than rounding."""
+    predictions, recorded = predictions_of(task, logits), unpack(record["packed"])
+    apart = max(abs(metrics[name] - value) for name, value in record["metrics"].items())
     if task.regression:
         gap = float(np.abs(predictions - recorded).max())
-        console.print(f"largest difference to the recorded predictions: {gap:.2e}")
-        return gap <= 1e-5
+        console.print(f"largest difference to the recorded predictions: {gap:.2e}, to the metrics: {apart:.2e}")
+        return gap <= ROUNDING and apart <= SAME
     other = np.flatnonzero(predictions != recorded)
     ordered = np.sort(logits[other].astype(np.float64), axis=1)
     margins = ordered[:, -1] - ordered[:, -2]
     for place, margin in zip(other, margins, strict=True):
         console.print(f"example {place + 1}: predicted otherwise than recorded, at a margin of {margin:.2e}")
     close = bool((margins < MARGIN).all())
-    console.print(
-        "all predictions are the recorded ones"
-        if not len(other)
-        else f"{len(other)} predictions differ, "
-        + ("all at margins where rounding decides" if close else "which rounding does not explain")
-    )
-    return close
+    if len(other):
+        words = "all at margins where rounding decides" if close else "which rounding does not explain"
+        console.print(f"{len(other)} predictions differ, {words}")
+        return close
+    console.print(f"all predictions are the recorded ones; largest difference to the metrics: {apart:.2e}")
+    return bool(apart <= SAME)

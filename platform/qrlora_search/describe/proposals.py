@@ -145,6 +145,15 @@ def check_depth(space: SearchSpace, depth: int, where: str) -> None:
                 )
 
 
+def check_ranks(space: SearchSpace, width: int, where: str) -> None:
+    """Raises UserError where the space names a rank that no matrix of a model of this width has."""
+    if set(space.methods.of) & set(LOW_RANK) and max(space.methods.ranks) > width:
+        raise UserError(
+            f"{where}: methods.ranks = {list(space.methods.ranks)}: the model's matrices have rank {width}; leave out "
+            "what is above it"
+        )
+
+
 def canonical(
     space: SearchSpace, parameters: Parameters, spectra: Spectra, depth: int, whole: int = 0
 ) -> Configuration:

@@ -138,7 +138,7 @@ def check_rows(frame: pd.DataFrame, task: Task, where: str) -> pd.DataFrame:
             raise UserError(f"{where}: column {column!r} {fault}; {task.name} needs {', '.join(task.columns)}")
     for column in task.texts:
         for row, value in enumerate(frame[column].tolist(), start=1):
-            if not isinstance(value, str) or not _encodable(value):
+            if not isinstance(value, str) or not encodable(value):
                 raise UserError(f"{where}: row {row}, column {column!r}: {value!r} is no text; write a text there")
     labels = [_label(value, task, where, row) for row, value in enumerate(frame["label"].tolist(), start=1)]
     checked = frame[list(task.texts)].reset_index(drop=True).astype(object)
@@ -146,7 +146,7 @@ def check_rows(frame: pd.DataFrame, task: Task, where: str) -> pd.DataFrame:
     return checked
 
 
-def _encodable(text: str) -> bool:
+def encodable(text: str) -> bool:
     """Returns whether a text has no half of a surrogate pair, which JSON can write and no tokenizer can read."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 

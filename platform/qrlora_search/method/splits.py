@@ -57,7 +57,7 @@ def split_rows(
             f"the train split of {task.name} has {len(train)} rows, {int(free.sum())} of them not in the report split: "
             "no fifth can be set aside so that rows that share a text stay on one side; use more rows"
         )
-    most = min(MOST_TRAIN, train_limit or MOST_TRAIN, len(rest))
+    most = min(train_limit or MOST_TRAIN, len(rest))
     used = rest if most == len(rest) else rest[_draw(strata[rest], most, np.random.default_rng([seed, 1]))]
     return Splits(
         train=train.iloc[used].reset_index(drop=True),

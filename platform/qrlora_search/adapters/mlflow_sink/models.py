@@ -11,25 +11,33 @@ from pathlib import Path
 from typing import Any
 
 MODEL, BASE = "model", "base"
+_WHOLE = "qrlora.whole."
+"""Tag of a run that has an artifact folder whole: an upload may be cut short."""
 _SERVED = Path(__file__).with_name("served.py")
 
 
 def keep_models(client: Any, parent: str, members: Mapping[str, str], output: Path) -> None:
-    """Logs the base on the parent run, once, and each member's model as `model` on its own run. What is there already
-    stays; where the search kept no base, there is nothing to log.
+    """Logs the base on the parent run, once, and each member's model as `model` on its own run. What is there whole,
+    by a tag that is set behind it, stays; where the search kept no base, there is nothing to log.
 
     members: runs by adapter, its file under output. output: of the search, with `base` and `front`.
     """
     if not (output / BASE / "base.json").is_file():
         return
-    if members and not client.list_artifacts(parent, BASE):
+    if members and not _is_whole(client, parent, BASE):
         client.log_artifacts(parent, str(output / BASE), BASE)
+        client.set_tag(parent, _WHOLE + BASE, "true")
     for adapter, run in members.items():
-        if not client.list_artifacts(run, MODEL):
+        if not _is_whole(client, run, MODEL):
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder) / MODEL
                 save_model(place, output / adapter, f"runs:/{parent}/{BASE}")
                 client.log_artifacts(run, str(place), MODEL)
+                client.set_tag(run, _WHOLE + MODEL, "true")
+
+
+def _is_whole(client: Any, run: str, name: str) -> bool:
+    return bool(client.get_run(run).data.tags.get(_WHOLE + name) == "true")
 
 
 def save_model(place: Path, adapter: Path, base: str) -> None:

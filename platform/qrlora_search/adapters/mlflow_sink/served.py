@@ -1,5 +1,6 @@
 """The code of a front's member as an MLflow model: MLflow runs this file where the model is loaded."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,10 @@ class Member(PythonModel):
         self.folder, state = folder, read_weights(folder)
         if hash_state(state) != self.base["weights"]:
             raise ValueError(f"the base {place} has other weights than the adapter was trained on")
+        files = {f"factors-{how}.safetensors": content for how, content in self.base["factors"].items()}
+        for name, content in (files | self.base.get("files", {})).items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != content:
+                raise ValueError(f"{name} of the base {place} is not as it was made")
         configuration = configuration_from_json(self.facts["configuration"])
         self.order = TrialOrder(int(self.facts["trial"]), configuration, 0)
         how = FACTORS_OF.get(configuration.method)
