@@ -222,8 +222,7 @@ def main() -> None:
     if wanted.chosen == KNOWN:
         wanted.chosen = [name for name in KNOWN if not name.startswith("gp")]
     names = [BASE, *(name for name in wanted.chosen if name != BASE)]
-    code = [Stratified.__module__, OptunaProposer.__module__, one_seed.__module__]
-    finish(wanted, names, gather(wanted, names, one_seed, code))
+    finish(wanted, names, gather(wanted, names, one_seed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stopping rules at equal training epochs, on recorded and synthetic learning curves.
 
     python -m tests.benchmarks.stopping_rules [--json] [--seeds 50] [--tables cola,steady,...] [--epochs 200]
+        [--first-seed 1000]
 
 Every rule sees the same seeded order of configurations, four side by side on the virtual clock, until `epochs` epochs
 are trained. Tables: what tests/benchmarks/curves holds, and the synthetic families (stand-ins). Printed for each rule:
@@ -29,10 +30,10 @@ from scipy import stats
 from tests.benchmarks.replayed import Replayed, in_order
 from tests.benchmarks.rules import Table, make_rules
 
+import qrlora_search
 from qrlora_search.adapters.simulated.curves import load_curves
 from qrlora_search.adapters.simulated.families import FAMILIES, make_family
 from qrlora_search.method.machine import cpus_here
-from qrlora_search.values import knowledge, paired, stopping
 
 CURVES = Path(__file__).parent / "curves"
 CONCURRENCY = 4
@@ -50,12 +51,12 @@ def table_of(name: str, seed: int) -> Table:
     return Table(make_family(name, seed)) if name in FAMILIES else recorded(name)
 
 
-def fingerprint(more: list[str]) -> str:
-    """Return a hash of the code that results depend on; more: modules by name, besides those of the rules."""
-    here = Path(__file__).parent
-    names = [stopping.__name__, knowledge.__name__, paired.__name__, make_family.__module__, *more]
-    files = [Path(str(sys.modules[name].__file__)) for name in names]
-    files += [here / "rules.py", here / "replayed.py"]
+def fingerprint(tables: list[str]) -> str:
+    """Return a hash of the code and the curves that results depend on."""
+    package, here = Path(str(qrlora_search.__file__)).parent, Path(__file__).parent
+    parts = ("values", "describe", "adapters/simulated", "adapters/optuna_search")
+    files = [file for part in parts for file in sorted((package / part).glob("*.py"))]
+    files += [*sorted(here.glob("*.py")), *(one for name in tables for one in sorted(CURVES.glob(f"{name}.*")))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
@@ -83,10 +84,11 @@ def lines_of(runs: dict[str, Replayed], facts: dict[str, Any]) -> list[dict[str,
 
 
 def gather(
-    wanted: argparse.Namespace, rules: list[str], make: Callable[..., list[dict[str, Any]]], code: list[str]
+    wanted: argparse.Namespace, rules: list[str], make: Callable[..., list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """Return the lines of all seeds; those that are kept and came from the same code are not made again."""
-    mark, kept = fingerprint(code), {}
+    mark, kept = fingerprint(wanted.tables), {}
+    seeds = range(wanted.first_seed, wanted.first_seed + wanted.seeds)
     if wanted.keep.is_file():
         for text in wanted.keep.read_text().splitlines():
             line = json.loads(text)
@@ -94,7 +96,7 @@ def gather(
                 kept[line["table"], line["seed"], line["rule"], line["epochs"]] = line
     jobs = []
     for name in wanted.tables:
-        for seed in range(wanted.seeds):
+        for seed in seeds:
             missing = [rule for rule in rules if (name, seed, rule, wanted.epochs) not in kept]
             if missing:
                 jobs.append((name, seed, wanted.epochs, [rule for rule in missing if rule != rules[0]]))
@@ -109,7 +111,7 @@ def gather(
                 print(f"{done} of {len(jobs)} seeds", file=sys.stderr, flush=True)
     return [
         line for (name, seed, rule, epochs), line in kept.items()
-        if name in wanted.tables and seed < wanted.seeds and rule in rules and epochs == wanted.epochs
+        if name in wanted.tables and seed in seeds and rule in rules and epochs == wanted.epochs
     ]  # fmt: skip
 
 
@@ -166,7 +168,7 @@ def main() -> None:
     if importlib.util.find_spec("syne_tune") is None:
         print("Syne Tune is not installed: its rules are left out", file=sys.stderr)
         rules = [rule for rule in rules if "Syne Tune" not in rule]
-    finish(wanted, rules, gather(wanted, rules, one_seed, []))
+    finish(wanted, rules, gather(wanted, rules, one_seed))
 
 
 def parse(words: str, option: str, known: list[str], name: str) -> argparse.Namespace:
@@ -174,6 +176,7 @@ def parse(words: str, option: str, known: list[str], name: str) -> argparse.Name
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--first-seed", type=int, default=1000, help="the rule was chosen on seeds below 1000")
     parser.add_argument("--epochs", type=int, default=200)
     tables = [*(file.stem for file in sorted(CURVES.glob("*.csv"))), *FAMILIES]
     parser.add_argument("--tables", type=lambda text: text.split(","), default=tables)

@@ -86,6 +86,34 @@ def test_no_proposal_would_train_what_was_proposed_before_while_there_is_another
     assert sampler.used_up
 
 
+@pytest.mark.parametrize("limit", [6, 30])
+def test_no_proposal_is_over_the_limit_of_parameters(name, limit):
+    settings = settings_of(max_params=limit)
+    sampler = new_sampler(name, settings=settings)
+    for _ in range(60):
+        number, proposal = sampler.ask()
+        assert settings.size(proposal) <= limit
+        sampler.tell(number, TrialState.FINISHED, 0.1 * (number % 4), settings.size(proposal))
+
+
+def test_once_all_is_used_up_what_is_new_again_is_seen_as_new(name):
+    settings = settings_of()
+    points = settings.start_points()
+    again = [Tried(place, point, TrialState.FINISHED, 0.5, 9) for place, point in enumerate([points[0], points[0]])]
+    sampler = new_sampler(name, settings=settings, tried=again)
+    assert sampler.used_up
+    sampler.ask()
+    assert not sampler.used_up
+
+
+def test_an_optuna_study_is_bounded_however_many_were_tried():
+    sampler = new_sampler("random")
+    sampler.seen.most = 20
+    for _ in range(150):
+        sampler.tell(sampler.ask()[0], TrialState.STOPPED, 0.5, 10)
+        assert len(sampler.proposer.study.get_trials(deepcopy=False)) <= 2 * 20 + 20 + 2
+
+
 def test_given_points_come_first_and_once(name):
     settings = settings_of()
     points = settings.start_points()

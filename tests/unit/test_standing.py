@@ -9,7 +9,7 @@ import pytest
 from qrlora_search.adapters.prometheus_sink.sink import MetricsSink
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import history_of
-from qrlora_search.record.standing import ranks_of, standing_of
+from qrlora_search.record.standing import Sparing, ranks_of, standing_of
 from qrlora_search.values.errors import UserError
 from scripted import plan
 from search_runs import free_port
@@ -104,3 +104,17 @@ def test_every_expression_of_a_board_names_metrics_that_exist(served, checkout):
         assert used <= names
         for wanted in ("trials", "hypervolume", "epochs_total", "failures_total", "saved_seconds", "search_info"):
             assert f"qrlora_{wanted}" in used
+
+
+def test_what_takes_long_is_due_again_after_fifty_times_as_long():
+    now = [0.0]
+    sparing = Sparing(share=0.02, least_s=0.02, clock=lambda: now[0])
+    with sparing.taking():
+        now[0] += 0.01
+    assert sparing.due
+    with sparing.taking():
+        now[0] += 1.0
+    now[0] += 49.0
+    assert not sparing.due
+    now[0] += 1.5
+    assert sparing.due

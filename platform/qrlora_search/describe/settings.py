@@ -37,13 +37,13 @@ class Settings:
         self.by_name = {one.name: one for one in dimensions}
         known = [str(one) for one in self.by_name["method"].choices]
         self.spans = {method: self._span(method) for method in known}
-        self.methods = tuple(one for one in known if self._allows(self.spans[one].low)) or tuple(known)
+        self.methods = tuple(one for one in known if self.allows(self.spans[one].low)) or tuple(known)
 
     def _span(self, method: str) -> Span:
         corners = list(self._corners(method))
         sizes = [self.size(one) for one in corners]
         smallest = int(np.argmin(sizes))
-        allowed = [place for place, size in enumerate(sizes) if self._allows(size)] or [smallest]
+        allowed = [place for place, size in enumerate(sizes) if self.allows(size)] or [smallest]
         largest = max(allowed, key=lambda place: sizes[place])
         most = max(sizes) if self.max_params is None else min(self.max_params, max(sizes))
         return Span(corners[smallest], corners[largest], sizes[smallest], max(sizes[smallest], most))
@@ -110,7 +110,8 @@ class Settings:
             low, high = (middle, high) if (size < target) == rising else (low, middle)
         return found.best, found.off
 
-    def _allows(self, size: int) -> bool:
+    def allows(self, size: int) -> bool:
+        """Returns whether a size is within the limit of adapter parameters."""
         return self.max_params is None or size <= self.max_params
 
     def _corners(self, method: str) -> Iterator[Parameters]:
@@ -154,7 +155,7 @@ class Settings:
         kept: dict[str, Parameters] = {}
         for one in (point for turn in turns for point in turn if point is not None):
             known = "matrices" not in one or one["matrices"] in self.by_name["matrices"].choices
-            if known and self._allows(self.size(one)):
+            if known and self.allows(self.size(one)):
                 kept.setdefault(self.canonical(one).identity, one)
         return list(kept.values())
 

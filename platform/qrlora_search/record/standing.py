@@ -1,6 +1,9 @@
 """Where a search stands: its front, ranks and hypervolume, and what it has spent, from its history alone."""
 
-from collections.abc import Set
+import math
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from qrlora_search.describe.tasks import find_task
@@ -24,6 +27,29 @@ class Standing:
     spent_s: float
     saved_epochs: int
     saved_s: float
+
+
+class Sparing:
+    """Says when something is due again that costs more the longer a search is: where it took longer than `least_s`, it
+    gets at most `share` of the time. clock: in seconds.
+    """
+
+    def __init__(self, share: float = 0.02, least_s: float = 0.02, clock: Callable[[], float] = time.monotonic) -> None:
+        self.share, self.least_s, self.clock = share, least_s, clock
+        self.next = -math.inf
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Measures what is done."""
+        began = self.clock()
+        yield
+        took = self.clock() - began
+        self.next = self.clock() + took / self.share if took > self.least_s else -math.inf
+
+    @property
+    def due(self) -> bool:
+        """Returns whether it may be done again."""
+        return self.clock() >= self.next
 
 
 def control_score(history: History) -> float:

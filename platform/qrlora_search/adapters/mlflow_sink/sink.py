@@ -5,7 +5,6 @@ known whether an event was stored before the store or this process went away, me
 """
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.record.history import History
-from qrlora_search.record.standing import ranks_of, standing_of
+from qrlora_search.record.standing import Sparing, ranks_of, standing_of
 from qrlora_search.values.faults import passing
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples
@@ -39,8 +38,6 @@ _SEEN = "qrlora.event"
 _REBUILDING = {"opened", "proposed"}
 """Kinds that a sink which starts anew takes again: they only find runs and fill memory."""
 _STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-_SHARE = 0.02
-"""Of the time between two refreshes of all ranks, so much at most goes into refreshing them."""
 
 
 class MlflowSink:
@@ -64,7 +61,7 @@ class MlflowSink:
         self.history, self.applied = History(), 0
         self.examples: Examples | None = None
         self.shown: dict[int, dict[str, str]] = {}
-        self.refresh_after = 0.0
+        self.standing, self.refreshing = Sparing(), Sparing(least_s=0.0)
 
     def take(self, event: Event) -> None:
         """Takes one event; kinds that MLflow does not show are passed over."""
@@ -233,14 +230,15 @@ class MlflowSink:
         self._values(run, {}, 0, {**tags, **self._decisions(trial)})
         self.client.set_terminated(run, _STATUS[state])
         self._stand()
-        if time.monotonic() >= self.refresh_after:
+        if self.refreshing.due:
             self._refresh()
 
     def _stand(self) -> None:
-        """Logs where the search stands, stepped by the trials that have ended."""
-        if (None, "selection") not in self.history.scored:
+        """Logs where the search stands, stepped by the trials that have ended; of a large one not at each end."""
+        if (None, "selection") not in self.history.scored or not self.standing.due:
             return
-        standing, ended = standing_of(self.history), self.history.ended
+        with self.standing.taking():
+            standing, ended = standing_of(self.history), self.history.ended
         values = {
             "hypervolume": standing.hypervolume,
             "front_size": float(len(standing.members)),
@@ -255,15 +253,13 @@ class MlflowSink:
         """Brings the tags `pareto.rank` and `pareto.on_front` of Finished trials up to date; only changes are sent."""
         if (None, "selection") not in self.history.scored:
             return
-        began = time.monotonic()
-        members = standing_of(self.history).members
-        for trial, rank in ranks_of(self.history).items():
-            tags = {"pareto.rank": str(rank), "pareto.on_front": str(trial in members).lower()}
-            if self.shown.get(trial) != tags:
-                self._values(self._child(trial), {}, 0, tags)
-                self.shown[trial] = tags
-        now = time.monotonic()
-        self.refresh_after = now + (now - began) / _SHARE
+        with self.refreshing.taking():
+            members = standing_of(self.history).members
+            for trial, rank in ranks_of(self.history).items():
+                tags = {"pareto.rank": str(rank), "pareto.on_front": str(trial in members).lower()}
+                if self.shown.get(trial) != tags:
+                    self._values(self._child(trial), {}, 0, tags)
+                    self.shown[trial] = tags
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         view = front_of(self.output)

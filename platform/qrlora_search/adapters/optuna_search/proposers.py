@@ -70,18 +70,19 @@ class OptunaProposer:
 
     def _forget(self, cuts: int) -> None:
         self.study, self.taken, self.cuts = optuna.create_study(directions=DIRECTIONS), 0, cuts
+        self.held = 0
         self.asked: dict[int, optuna.Trial] = {}
 
     def propose(self, number: int, tried: Seen, again: int = 0) -> Parameters:
         """Returns what the sampler proposes. again: counts further tries for the same number."""
-        if tried.cuts != self.cuts:
+        if tried.cuts != self.cuts or self.held > 2 * tried.most:  # it holds each proposal, and each one's end
             self._forget(tried.cuts)
         for ended in tried.trials[self.taken :]:
             self._take(ended)
         self.taken = len(tried.trials)
         text = f"{self.seed}/{number}" + (f"/{again}" if again else "")
         self.study.sampler = self.make(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"))
-        trial = self.study.ask()
+        trial, self.held = self.study.ask(), self.held + 1
         parameters: Parameters = {}
         for one in self.dimensions:
             if one.applies(parameters):
@@ -99,6 +100,7 @@ class OptunaProposer:
             end.system_attrs = dict(self.study.get_trials(deepcopy=False)[trial.number].system_attrs)
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)
         self.study.add_trial(end)
+        self.held += 1
 
 
 def _suggest(trial: optuna.Trial, one: Dimension) -> str | int | float:

@@ -20,7 +20,9 @@ from qrlora_search.describe.tried import Proposer, Seen, Tried
 from qrlora_search.values.states import TrialState
 
 _TRIES = 40
-"""So many draws of a proposer, and then as many at random, before a proposal is a duplicate after all."""
+"""So many draws of a proposer, and then as many at random, before a proposal is a duplicate after all, or the smallest
+there is.
+"""
 
 
 def make_proposer(settings: Settings, choice: SamplerChoice, seed: int) -> Proposer:
@@ -51,7 +53,7 @@ class SearchSampler:
         self.used_up, self.asked = False, 0
         for one in tried:
             self.asked += 1
-            self.used_up |= not self._is_new(one.parameters)  # nothing is repeated before all is used up
+            self.used_up = not self._is_new(one.parameters)  # nothing is repeated before all is used up
             if one.state is None:
                 self.open[one.number] = one.parameters
             else:
@@ -65,21 +67,28 @@ class SearchSampler:
         return number, parameters
 
     def _new(self) -> Parameters:
-        """Returns the next given point or proposal that was not proposed before; a duplicate once there is none."""
+        """Returns the next given point, or a proposal within the limit of parameters, that was not proposed before; a
+        duplicate once there is none.
+        """
         while self.pending:
             if self._is_new(point := self.pending.pop(0)):
                 return point
-        parameters = self.proposer.propose(self.asked, self.seen)
-        for again in range(1, 2 * _TRIES):
-            if self.used_up or self._is_new(parameters):
-                break
-            if again <= _TRIES:
-                parameters = self.proposer.propose(self.asked, self.seen, again)
-            else:
-                parameters = self.settings.draw(np.random.default_rng([self.seed, self.asked, again]))
-        else:
-            self.used_up = True
+        parameters = self.settings.spans[self.settings.methods[0]].smallest
+        for again in range(1 if self.used_up else 2 * _TRIES):
+            drawn = self._drawn(again)
+            if not self.settings.allows(self.settings.size(drawn)):
+                continue
+            parameters = drawn
+            if self._is_new(drawn):
+                self.used_up = False
+                return drawn
+        self.used_up = True
         return parameters
+
+    def _drawn(self, again: int) -> Parameters:
+        if again <= _TRIES:
+            return self.proposer.propose(self.asked, self.seen, again)
+        return self.settings.draw(np.random.default_rng([self.seed, self.asked, again]))
 
     def _is_new(self, parameters: Parameters) -> bool:
         identity = self.settings.canonical(parameters).identity

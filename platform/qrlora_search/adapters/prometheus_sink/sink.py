@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import History
-from qrlora_search.record.standing import control_score, standing_of
+from qrlora_search.record.standing import Sparing, control_score, standing_of
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.states import TrialState
 
@@ -23,7 +23,7 @@ class MetricsSink:
     """
 
     def __init__(self, port: int) -> None:
-        self.history, self.applied = History(), 0
+        self.history, self.applied, self.sparing = History(), 0, Sparing()
         self.registry = CollectorRegistry()
         self.trials = self._gauge("trials", "Trials by state; `running` are started and not ended", ["state"])
         self.epochs = Counter("qrlora_epochs", "Epochs of trials and of the head-only control", registry=self.registry)
@@ -71,9 +71,10 @@ class MetricsSink:
         for state, count in self.history.ended.items():
             self.trials.labels(str(state)).set(count)
         self.trials.labels("running").set(self.history.started - sum(self.history.ended.values()))
-        if (None, "selection") not in self.history.scored:
+        if (None, "selection") not in self.history.scored or not self.sparing.due:
             return
-        standing = standing_of(self.history)
+        with self.sparing.taking():
+            standing = standing_of(self.history)
         self.hypervolume.set(standing.hypervolume)
         self.front_size.set(len(standing.members))
         self.best.set(standing.best)
