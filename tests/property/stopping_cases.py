@@ -21,7 +21,7 @@ rules = st.builds(
     around=st.integers(0, 3),
     curves=st.integers(1, 4),
     beyond=st.sampled_from([0.0, 1.0]),
-    gains=st.integers(1, 16),
+    gains=st.integers(2, 16),
     seen=st.integers(1, 64),
 )
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from property.stopping_cases import SCORES, SIZES, curves, known_of, points, rules
-from qrlora_search.values.expected import landscape_of, new_trial, sample
+from qrlora_search.values.expected import landscape_of, new_trial, quantiles, sample
 from qrlora_search.values.knowledge import Seen
 from qrlora_search.values.stopping import decide
 
@@ -74,9 +74,19 @@ def test_with_curves_known_one_stops_whose_epochs_are_better_spent_on_a_new_tria
     adds = area_added(known, seen, rule.beyond, size, [score + gain for gain in gains]) / (rule.epochs - 1)
     new = new_trial(landscape_of(known, seen, rule.beyond), np.array(gains), 1, rule.epochs)
     dominated = any(other <= size and here >= score and (other, here) != (size, score) for other, here, _ in ended)
-    behind = max(*(here for _, here, _ in ended), *(final for other, _, final in ended if other <= size), 0.0) > score
+    dominated |= score + max(gains) < known.bar(size).score - 1e-9
+    behind = max(here for _, here, _ in ended) > score  # at this epoch: what they became is no matter of noise
     assume(abs(adds - new) > 1e-8 and not 0 < adds < 1e-8)
     assert decision.stop == (dominated and behind and (adds == 0 or adds < new))
     if decision.stop:
         said = re.search(r"expected to add (\S+) an epoch to the front, a new trial (\S+)$", decision.reason)
         assert [float(one) for one in said.groups()] == pytest.approx([adds, new], rel=0.06)  # two digits
+
+
+@given(st.lists(SCORES, min_size=1, max_size=60).map(sorted), st.integers(2, 16))
+def test_the_gains_that_stand_for_all_are_spread_from_the_lowest_to_the_best_case(gains, most):
+    found = quantiles(gains, most).tolist()
+    assert (found[0], found[-1]) == (gains[0], gains[-1])
+    assert found == sorted(found)
+    assert len(found) == min(most, len(gains))
+    assert set(found) <= set(gains)

@@ -34,8 +34,8 @@ class Judge:
                 self.finished(number)
 
     def note(self, trial: int, line: ReportLine) -> None:
-        """Takes a report of a trial that is under the rule."""
-        if trial != HEAD_ONLY:
+        """Takes a report of a trial that is under the rule; what no rung asks for is not kept."""
+        if trial != HEAD_ONLY and line.epoch in self.rule.rungs:
             self.known.add(line.epoch, self._seen(self.history.trials[trial], line.score, line.packed))
 
     def finished(self, trial: int) -> None:

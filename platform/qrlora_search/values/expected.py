@@ -23,10 +23,13 @@ Numbers = NDArray[np.float64]
 
 
 def quantiles(values: Sequence[float], most: int) -> Numbers:
-    """Returns at most so many of rising values: all, or quantiles at equal distances."""
+    """Returns at most so many (two at least) of rising values: all, or from the lowest to the highest at equal
+    distances, so that the best case is one.
+    """
     if len(values) <= most:
         return np.asarray(values, dtype=np.float64)
-    return np.asarray([values[(2 * place + 1) * len(values) // (2 * most)] for place in range(most)], dtype=np.float64)
+    places = (place * (len(values) - 1) // (most - 1) for place in range(most))
+    return np.asarray([values[place] for place in places], dtype=np.float64)
 
 
 def sample(pairs: Sequence[Pair], own: tuple[int, Pair] | None, most: int) -> list[Pair]:

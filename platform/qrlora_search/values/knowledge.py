@@ -72,9 +72,9 @@ class Rung:
         self._curves.add(curve)
         insort(self.gains, last.score - here.score)
 
-    def holder(self, pair: Pair) -> Seen:
-        """Returns the trial that stands for a (size, score): the one with the lowest number."""
-        return self.seen[self._holders[pair][0]]
+    def holders(self, pair: Pair) -> list[Seen]:
+        """Returns the trials with a (size, score)."""
+        return [self.seen[number] for number in self._holders[pair]]
 
     def best(self, parameters: int) -> Pair | None:
         """Returns the (size, score) with the highest score of this size or smaller, or None where there is none."""

@@ -7,11 +7,13 @@ In this order:
 3. While few curves are known: one that is low among the trials of similar or smaller size, by its non-dominated rank
    among them, stops.
 4. Then: one stops whose epochs are better spent on a new trial, by the hypervolume that each is expected to add to the
-   front of Finished trials (`expected`), unless none of the trials of similar or smaller size dominates it here.
+   front of Finished trials (`expected`), unless none of the trials of similar or smaller size dominates it here and its
+   best case reaches what it must beat.
 5. The best of a neighbourhood goes on all the same: so every range of sizes keeps someone.
 
-Sizes enter by order alone. Ranks are of raw scores; noise only withholds a stop: none stops who is not behind a trial
-of similar or smaller size, here or Finished, by one paired standard error on the shared examples.
+Sizes enter by order alone; of similar size are the next ones in order. Ranks are of raw scores; noise only withholds a
+stop: none stops who is not behind the best trial of smaller or similar size, or what it must beat in the end, by one
+paired standard error on the shared examples at this very epoch.
 """
 
 import math
@@ -39,10 +41,10 @@ class StoppingRule:
     larger ones are of similar size, too. share: while few curves are known a trial goes on if its non-dominated rank is
     within this share of the ranks among them. around: how many trials on either side make its neighbourhood. curves: so
     many Finished trials before gains are believed. beyond: what the sizes above all trials weigh (`expected`). gains,
-    seen: so many quantiles of gains and so many trials at the first rung stand for all. errors: a trial that is not
-    behind by so many paired standard errors does not stop. control_errors: so many below the control are clearly below
-    it. deviations: a trial not yet started may at best score so many standard deviations above the mean of the Finished
-    trials nearest in size.
+    seen: so many of the gains (two at least) and so many trials at the first rung stand for all. errors: a trial that
+    is not behind by so many paired standard errors does not stop. control_errors: so many below the control are clearly
+    below it. deviations: a trial not yet started may at best score so many standard deviations above the mean of the
+    Finished trials nearest in size.
     """
 
     rungs: tuple[int, ...]
@@ -77,7 +79,7 @@ def decide(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> Decis
     around = [*peers[: rule.around], *islice(rung.above(one.parameters), rule.around)]
     if around and all(score < one.score for _, score in around):
         return Decision(stop=False, reason=f"{verdict.reason}, but the best of its neighbourhood")
-    if not _is_behind(rule, one, known, rung):
+    if not _is_behind(rule, epoch, one, known):
         return Decision(stop=False, reason=f"{verdict.reason}, but within the noise of the best of such trials")
     return verdict
 
@@ -115,6 +117,7 @@ def _hopeless(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> st
     if control.score <= known.chance + rule.control_errors * known.own_error(control) + _TIE:
         return ""
     at_chance = one.score <= known.chance + rule.errors * known.own_error(one) + _TIE
+    at_chance = at_chance and deficit > max(rule.errors * known.paired_error(one, control), _TIE)
     return f"{one.score:.3f}, at chance level," if at_chance else ""
 
 
@@ -154,23 +157,29 @@ def _expected(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge, peers
     adds = float(front.added(np.array([one.parameters]), ends_G[None])[0]) / left
     new = new_trial(front, quantiles(start.gains, rule.gains), first, rule.epochs)
     bar = known.bar(one.parameters)
-    words = _words(epoch, one, peers)
+    words, dominated = _words(epoch, one, peers), any(score >= one.score for _, score in peers)
     if bar is not None:
-        sign = "<" if ends_G[-1] < bar.score - _TIE else ">="
-        words += f"; best case {ends_G[-1]:.3f} {sign} {bar.score:.3f} at {bar.parameters} parameters"
+        lost = bool(ends_G[-1] < bar.score - _TIE)
+        dominated = dominated or lost
+        words += f"; best case {ends_G[-1]:.3f} {'<' if lost else '>='} {bar.score:.3f} at {bar.parameters} parameters"
     words += f"; expected to add {adds:.2g} an epoch to the front, a new trial {new:.2g}"
-    dominated = any(score >= one.score for _, score in peers)
     return Decision(stop=dominated and (adds <= 0.0 or adds < new - _TIE), reason=words)
 
 
-def _is_behind(rule: StoppingRule, one: Seen, known: Knowledge, rung: Rung) -> bool:
-    """Returns whether the best of the trials of similar or smaller size, here or Finished, is ahead beyond noise."""
+def _is_behind(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> bool:
+    """Returns whether the best of the trials of smaller or similar size, or what the trial must beat in the end, is
+    ahead beyond noise at this epoch. Of several with equal size and score all must be.
+    """
+    rung = known.rungs.get(epoch) or Rung()
     larger = max(islice(rung.above(one.parameters), rule.neighbours), key=lambda pair: pair[1], default=None)
-    ahead = [rung.holder(pair) for pair in (rung.best(one.parameters), larger) if pair is not None]
+    ahead = [rung.holders(pair) for pair in (rung.best(one.parameters), larger) if pair is not None]
     bar = known.bar(one.parameters)
+    if bar is not None:
+        then = known.control_at(epoch) if bar.parameters == 0 else rung.seen.get(bar.trial)
+        ahead += [] if then is None else [[then]]
     return any(
-        other.score - one.score > max(rule.errors * known.paired_error(one, other), _TIE)
-        for other in (ahead if bar is None else [*ahead, bar])
+        some[0].score - one.score > max(rule.errors * max(known.paired_error(one, each) for each in some), _TIE)
+        for some in ahead
     )
 
 
