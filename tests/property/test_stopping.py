@@ -12,7 +12,7 @@ from qrlora_search.values.fronts import front, pareto_ranks
 from qrlora_search.values.knowledge import Knowledge, Rung, Seen
 from qrlora_search.values.paired import Examples
 from qrlora_search.values.states import FinishedTrial
-from qrlora_search.values.stopping import decide, rank_below, worth_starting
+from qrlora_search.values.stopping import LEAST_FINISHED, decide, rank_below, worth_starting
 
 
 @given(
@@ -294,9 +294,9 @@ def _phi(labels, given_answers):
 
 @given(rules, curves, SIZES)
 def test_a_trial_is_refused_only_where_even_three_deviations_are_below_the_front(rule, ended, size):
-    known = known_of([], ended, 0.0)
+    known, rule = known_of([], ended, 0.0), replace(rule, neighbours=12)
     decision = worth_starting(rule, size, known)
-    nearest = known.finals_around(size, rule.neighbours // 2)
+    nearest = known.finals_around(size, rule.neighbours // 2, LEAST_FINISHED)
     if decision.stop:
         assert len(nearest) >= 8
         assert max(nearest) <= known.bar(12).score
@@ -311,6 +311,25 @@ def test_a_size_that_lost_clearly_is_not_started_and_an_unknown_one_is():
     assert worth_starting(RULE, 45, known).stop
     assert not worth_starting(RULE, 45, known_of([], ended[:6], 0.1)).stop
     assert not worth_starting(RULE, 3, known).stop
+    largest = known_of([], [(10, 0.5, 0.95), *((2000, 0.1, 0.2 + place / 1000) for place in range(12))], 0.1)
+    assert worth_starting(RULE, 2000, largest).stop  # as of full fine-tuning, whose size is always the same
+    assert not worth_starting(RULE, 2001, largest).stop  # larger than all: nothing is known of it
+
+
+@given(curves, SIZES, st.integers(1, 6), st.integers(0, 12))
+def test_the_nearest_finished_trials_come_from_one_side_where_the_other_has_too_few(ended, size, aside, least):
+    known = known_of([], ended, 0.0)
+    sizes, scores = [other for other, _ in known.finals], [score for _, score in known.finals]
+    found = known.finals_around(size, aside, least)
+    if size > max(sizes):
+        assert found == []
+        return
+    place = sum(other <= size for other in sizes)
+    near = scores[max(0, place - aside) : place + aside]
+    assert len(found) == max(len(near), min(least, len(scores)))
+    assert any(found == scores[at : at + len(found)] for at in range(len(scores)))
+    if len(near) >= least:
+        assert found == near
 
 
 @pytest.mark.parametrize(

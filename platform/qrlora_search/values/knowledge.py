@@ -149,10 +149,18 @@ class Knowledge:
         member = self.front[place - 1] if place else None
         return _better(self.last_control, member)
 
-    def finals_around(self, parameters: int, aside: int) -> list[float]:
-        """Returns the final scores of Finished trials nearest in size: up to `aside` no larger, as many larger."""
+    def finals_around(self, parameters: int, aside: int, least: int = 0) -> list[float]:
+        """Returns the final scores of Finished trials nearest in the order of sizes: up to `aside` no larger, as many
+        larger, and more of one side where these are fewer than `least`. None for a size above all of theirs, of which
+        they say nothing.
+        """
+        if not self.finals or parameters > self.finals[-1][0]:
+            return []
         place = bisect_right(self.finals, (parameters, math.inf))
-        return [score for _, score in self.finals[max(0, place - aside) : place + aside]]
+        low, high = max(0, place - aside), min(len(self.finals), place + aside)
+        low = max(0, min(low, high - least))
+        high = min(len(self.finals), max(high, low + least))
+        return [score for _, score in self.finals[low:high]]
 
     def paired_error(self, one: Seen, other: Seen) -> float:
         """Returns the standard error of two trials' difference on the same examples, 0 where results are not kept."""

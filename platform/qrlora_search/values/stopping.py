@@ -30,6 +30,8 @@ from qrlora_search.values.states import Decision
 
 _TIE = 1e-9
 """Differences below this are differences of rounding."""
+LEAST_FINISHED = 8
+"""So many Finished trials of about a size say what a further one of it may score."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,12 @@ def worth_starting(rule: StoppingRule, parameters: int, known: Knowledge) -> Dec
     """Returns whether a trial of this size could enter the front at its most optimistic, before it is trained.
 
     Its most optimistic score: the mean of the Finished trials nearest in size, `neighbours` of them in all and at least
-    8, plus `deviations` standard deviations of a further one. They were let to their end, so they flatter it.
+    `LEAST_FINISHED`, plus `deviations` standard deviations of a further one. They were let to their end, so they
+    flatter it.
     """
-    nearest = known.finals_around(parameters, rule.neighbours // 2)
+    nearest = known.finals_around(parameters, rule.neighbours // 2, LEAST_FINISHED)
     bar = known.bar(parameters)
-    if bar is None or len(nearest) < 8:
+    if bar is None or len(nearest) < LEAST_FINISHED:
         return Decision(stop=False, reason="too few trials of this size are Finished")
     spread = statistics.stdev(nearest) * math.sqrt(1 + 1 / len(nearest))
     best = statistics.fmean(nearest) + rule.deviations * spread
