@@ -55,16 +55,16 @@ HEADING = """# Findings
     python -m tests.benchmarks.findings_report
 
 One configuration (pivoted QR, Wq and Wv of the last third of the layers, tau 0.5, learning rate 0.01, frozen head,
-bases of the pretrained weights) and others that differ from it in one thing, each trained 5 epochs from several warm-
-ups; a seed is a warm-up, its own draw of the rows of train and an order of batches. Differences are paired by seed and
-example, on the official validation set, which chose nothing here; intervals are 95 %, over seeds and examples at once
-(Student's t, `app/over_seeds.py`). **Told apart** is what Holm's rule rejects at 5 % within the task's questions,
-with eight seeds at least; an interval may exclude 0 and not be told apart. Each task is a family of its own: of four
-tasks without any effect, about one page in five would claim one.
+bases of the pretrained weights) and others that differ from it in one thing, each trained 5 epochs from several
+warm-ups. A seed is a warm-up, its own draw of the rows of train and an order of batches. Differences are paired by
+seed and example, on the official validation set, which chose nothing here; intervals are 95 %, over seeds and
+examples at once (Student's t, `app/over_seeds.py`). **Told apart** is what Holm's rule rejects at 5 % within the
+task's questions, with eight seeds at least; an interval may exclude 0 and not be told apart. Each task is a family
+of its own: of four tasks without any effect, about one page in five would claim one.
 
-The rows of QR's R have norms of about 2 in these matrices, those of the SVD and of a random basis 1, so that at equal
-learning rates QR takes steps twice as large: the first three questions hold the learning rate, the two after them the
-steps. The random basis is one draw, the same for all seeds: nothing is said of other draws.
+The rows of QR's R have norms of about 2 in these matrices, those of the SVD and of a random basis 1, so that at
+equal learning rates QR takes steps twice as large: the first three questions hold the learning rate, the two after
+them the steps. The random basis is one draw, the same for all seeds: nothing is said of other draws.
 """
 
 
@@ -151,6 +151,21 @@ class Kept:
         return [*lines, ""]
 
 
+def overview(tables: list[tuple[Kept, list[Answer]]]) -> list[str]:
+    """Return every question with its difference in each task, bold where it is told apart."""
+    heads = [f"{kept.facts['task']} ({kept.facts['seeds']} seeds)" for kept, _ in tables]
+    lines = [f"| question | {' | '.join(heads)} |", f"| --- {'| --- ' * len(tables)}|"]
+    found = [{one.question: one for one in answers} for _, answers in tables]
+    for question, *_ in QUESTIONS:
+        cells = []
+        for answers in found:
+            one = answers.get(question)
+            words = "" if one is None else f"{one.difference.value:+.3f}"
+            cells.append(f"**{words}**" if one is not None and one.told else words + (" ~" if words else ""))
+        lines.append(f"| {question} | {' | '.join(cells)} |")
+    return ["Differences in short; ~: not told apart, or too few seeds for a claim.", "", *lines, ""]
+
+
 def draw(tables: list[tuple[Kept, list[Answer]]], path: Path) -> None:
     """Draw every difference with its interval, a panel a task; filled where it is told apart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -176,7 +191,7 @@ def draw(tables: list[tuple[Kept, list[Answer]]], path: Path) -> None:
 def main() -> None:
     """Write the page and its picture."""
     tables = [(kept, kept.answers()) for kept in map(Kept, sorted(HERE.glob("*.json")))]
-    lines = [HEADING, "![differences](pictures/findings.png)", ""]
+    lines = [HEADING, *overview(tables), "![differences](pictures/findings.png)", ""]
     for kept, answers in tables:
         lines += kept.section(answers)
     (ROOT / "docs" / "findings.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
