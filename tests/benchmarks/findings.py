@@ -40,6 +40,7 @@ HEAD = "head alone, trained"
 TILT = 0.25
 MATCHED = 0.02
 """The learning rate at which steps along the unit rows of other bases are about as large as along QR's at 0.01."""
+MATCHED_SVD, MATCHED_RANDOM = f"SVD, lr {MATCHED}", f"random basis, lr {MATCHED}"
 Named = dict[str, Parameters]
 
 
@@ -88,8 +89,8 @@ def other_spaces(space: SearchSpace, depth: int, counted: "Counted") -> Iterator
         "matched",
         space,
         {
-            "SVD, lr 0.02": {**plain, "method": "svd-diagonal", "learning_rate": MATCHED},
-            "random basis, lr 0.02": {**plain, "method": "random-basis", "learning_rate": MATCHED},
+            MATCHED_SVD: {**plain, "method": "svd-diagonal", "learning_rate": MATCHED},
+            MATCHED_RANDOM: {**plain, "method": "random-basis", "learning_rate": MATCHED},
         },
     )
     tilted = SearchSpace.model_validate({**table, "tau": {**table["tau"], "tilt": TILT}})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.benchmarks.findings import FIRST, HEAD, HERE
+from tests.benchmarks.findings import FIRST, HEAD, HERE, MATCHED_RANDOM, MATCHED_SVD
 
 from qrlora_search.app.over_seeds import difference_and_p, score_over_seeds
 from qrlora_search.describe.tasks import find_task
@@ -29,8 +29,8 @@ QUESTIONS = (
     ("Does pivoted QR beat the control?", FIRST, CONTROL),
     ("Does pivoted QR beat the SVD at equal counts?", FIRST, "SVD in place of QR"),
     ("Does pivoted QR beat a random basis at equal counts?", FIRST, "random basis in place of QR"),
-    ("The same with steps as large: the SVD at 0.02", FIRST, "SVD, lr 0.02"),
-    ("The same with steps as large: the random basis at 0.02", FIRST, "random basis, lr 0.02"),
+    ("The same with steps as large: the SVD at 0.02", FIRST, MATCHED_SVD),
+    ("The same with steps as large: the random basis at 0.02", FIRST, MATCHED_RANDOM),
     ("tau: 0.25 against 0.5", "tau 0.25", FIRST),
     ("tau: 0.75 against 0.5", "tau 0.75", FIRST),
     ("Learning rate: 0.003 against 0.01", "lr 0.003", FIRST),

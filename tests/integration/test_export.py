@@ -280,6 +280,8 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
     (output / "front" / f"{name}.json").write_text(json.dumps(facts))
     for suffix in ("safetensors", "json"):  # a derived point of the same trial has a run of its own
         shutil.copy(output / "front" / f"{name}.{suffix}", output / "front" / f"{name}-kept-4.{suffix}")
+    client.log_artifact(parent, str(output / "base" / "config.json"), "base")  # an upload that was cut short
+    client.log_text(child, "half of it", "model/MLmodel")
     for _ in range(2):  # a second time adds nothing
         runs = {f"front/{name}.safetensors": child, f"front/{name}-kept-4.safetensors": fewer}
         keep_models(client, parent, runs, output)

@@ -34,11 +34,15 @@ def test_the_value_is_the_mean_over_seeds_and_the_difference_is_paired():
         difference_over_seeds("mean", labels, sides, sides[:2])
 
 
-def test_intervals_grow_with_the_spread_between_seeds():
-    widths = {
-        spread: score_over_seeds("mean", *drawn(np.random.default_rng(3), 12, 0.75, spread)).error
-        for spread in (0.0, 0.1)
-    }
+def test_intervals_cover_the_truth_and_grow_with_the_spread_between_seeds():
+    covered, widths = 0, {}
+    for trial in range(60):
+        labels, sides = drawn(np.random.default_rng([2, trial]), 12, 0.75, 0.04)
+        found = score_over_seeds("mean", labels, sides, trial)
+        covered += found.low <= 0.75 <= found.high
+    assert covered >= 52  # 95 % of 60 is 57, three standard errors are 5
+    for spread in (0.0, 0.1):
+        widths[spread] = score_over_seeds("mean", *drawn(np.random.default_rng(3), 12, 0.75, spread)).error
     assert widths[0.1] > 1.5 * widths[0.0]
 
 

@@ -1,7 +1,8 @@
 """The paper's table for a task: every row trained from several warm-ups, scored on the report split, with intervals.
 
-Each seed is a search of its own over fixed proposals, with its own warm-up, subset of train and order of batches, in a
-folder of its own that a second run goes on with. Nothing is selected here, so every row is scored on the report split.
+Each seed is a search of its own over fixed proposals, with its own warm-up, draw of train (all of it where it has no
+more rows) and order of batches, in a folder of its own that a second run goes on with. Nothing is selected here, so
+every row is scored on the report split.
 """
 
 from dataclasses import dataclass, replace

@@ -1,0 +1,50 @@
+"""Refusal before training, by properties: which Finished trials a size is judged by, and what they must say."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from property.stopping_cases import RULE, SIZES, curves, known_of, rules
+from qrlora_search.values.stopping import LEAST_FINISHED, worth_starting
+
+
+@given(rules, curves, SIZES)
+def test_a_trial_is_refused_only_where_even_three_deviations_are_below_the_front(rule, ended, size):
+    known, rule = known_of([], ended, 0.0), replace(rule, neighbours=12)
+    decision = worth_starting(rule, size, known)
+    nearest = known.finals_around(size, rule.neighbours // 2, LEAST_FINISHED)
+    if decision.stop:
+        assert len(nearest) >= 8
+        assert max(nearest) <= known.bar(12).score
+        best = np.mean(nearest) + 3 * np.std(nearest, ddof=1) * np.sqrt(1 + 1 / len(nearest))
+        assert best < known.bar(size).score
+        assert decision.reason.startswith(f"best case {best:.3f} before training < {known.bar(size).score:.3f} at ")
+
+
+def test_a_size_that_lost_clearly_is_not_started_and_an_unknown_one_is():
+    ended = [(4, 0.5, 0.9)] + [(40 + place, 0.2, 0.3 + place / 1000) for place in range(10)]
+    known = known_of([], ended, 0.1)
+    assert worth_starting(RULE, 45, known).stop
+    assert not worth_starting(RULE, 45, known_of([], ended[:6], 0.1)).stop
+    assert not worth_starting(RULE, 3, known).stop
+    largest = known_of([], [(10, 0.5, 0.95), *((2000, 0.1, 0.2 + place / 1000) for place in range(12))], 0.1)
+    assert worth_starting(RULE, 2000, largest).stop  # as of full fine-tuning, whose size is always the same
+    assert not worth_starting(RULE, 2001, largest).stop  # larger than all: nothing is known of it
+
+
+@given(curves, SIZES, st.integers(1, 6), st.integers(0, 12))
+def test_the_nearest_finished_trials_come_from_one_side_where_the_other_has_too_few(ended, size, aside, least):
+    known = known_of([], ended, 0.0)
+    sizes, scores = [other for other, _ in known.finals], [score for _, score in known.finals]
+    found = known.finals_around(size, aside, least)
+    if size > max(sizes):
+        assert found == []
+        return
+    place = sum(other <= size for other in sizes)
+    near = scores[max(0, place - aside) : place + aside]
+    assert len(found) == max(len(near), min(least, len(scores)))
+    assert any(found == scores[at : at + len(found)] for at in range(len(scores)))
+    if len(near) >= least:
+        assert found == near
