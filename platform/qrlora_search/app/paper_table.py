@@ -163,7 +163,7 @@ def _cells(
 
 def _published(task: Task, preset: Preset, place: int) -> dict[str, float]:
     """Returns a row's published cells of one report split by metric, as fractions."""
-    values = [value / 100 for value in preset.cells.get(task.name, ())]
+    values = [round(value / 100, 4) for value in preset.cells.get(task.name, ())]
     if len(task.report_splits) > 1:
         return {task.objective: values[place]} if place < len(values) else {}
     return dict(zip(task.metrics, values, strict=False))
