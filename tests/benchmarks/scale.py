@@ -3,10 +3,10 @@
     python -m tests.benchmarks.scale [--json] [--trials 100000] [--workers 1000] [--plot FILE.png]
 
 The real loop and a real record in a SQLite file; curves are synthetic (a stand-in) and drawn as trials start, with
-1,000 answers a report; proposals of the run itself are random. At 100 points of the growth a proposal of the product's
-sampler is timed on the part of the trials that it may see. Prints percentiles of the time of a decision (taking a
-report into what is known, and the rule; wall time, and this thread's own, which other processes do not lengthen) in the
-last tenth of the run, of a proposal, and the memory.
+1,000 answers a report; proposals of the run itself are random. At 100 points of the growth the product's sampler is
+asked for a proposal, with all proposals so far among those that it may not repeat. Prints percentiles of the time of a
+decision (taking a report into what is known, and the rule; wall time, and this thread's own, which other processes do
+not lengthen) and of taking an end into what is known, both in the last tenth of the run, of being asked, and the memory.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from qrlora_search.adapters.optuna_search.sampler import make_proposer
+from qrlora_search.adapters.optuna_search.sampler import SearchSampler
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.adapters.simulated.families import DEPTH, ENCODER_PARAMETERS, synthetic_settings
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.describe.plan import DataCounts, EncoderShape, SearchPlan, Source
 from qrlora_search.describe.protocols import Parameters, TrialOrder
 from qrlora_search.describe.space import SamplerChoice, SearchSpace
-from qrlora_search.describe.tried import Seen, Tried
+from qrlora_search.describe.tried import Tried
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import History
 from qrlora_search.values.packing import pack
@@ -79,10 +79,10 @@ class Synthetic:
 
 @dataclass
 class AtRandom:
-    """Random proposals that keeps what a sampler would see, and times what it would propose."""
+    """Proposes at random, tells the product's sampler all of it, and times that one's own proposal at some points."""
 
     points: set[int]
-    seen: Seen = field(default_factory=lambda: Seen(0))
+    product: SearchSampler = field(default_factory=lambda: SearchSampler(SETTINGS, SamplerChoice(), 0))
     open: dict[int, Parameters] = field(default_factory=dict)
     asked: int = 0
     told: int = 0
@@ -91,19 +91,18 @@ class AtRandom:
     def ask(self) -> tuple[int, Parameters]:
         proposal = SETTINGS.draw(np.random.default_rng([1, self.asked]))
         self.open[self.asked] = proposal
+        self.product.identities.add(SETTINGS.canonical(proposal).identity)
         self.asked += 1
         return self.asked - 1, proposal
 
     def tell(self, number: int, state: TrialState, score: float | None, parameters: int) -> None:
-        self.seen.add(Tried(number, self.open.pop(number), state, score, parameters))
+        self.product.seen.add(Tried(number, self.open.pop(number), state, score, parameters))
         self.told += 1
         if self.told in self.points:
+            self.product.asked = self.told
             began = time.perf_counter()
-            self.proposer.propose(self.told, self.seen)
+            self.product.ask()
             self.proposals_s.append(time.perf_counter() - began)
-
-    def __post_init__(self) -> None:
-        self.proposer = make_proposer(SETTINGS, SamplerChoice(), 0)
 
 
 class NoFiles:
@@ -123,11 +122,12 @@ class Timed(SearchLoop):
     """The product's loop; what its judge does with a report is timed."""
 
     decisions_s: list[tuple[float, float]]
+    ends_s: list[float]
 
     def reported(self, trial: int, report: Report) -> Decision:
         if not hasattr(self, "decisions_s"):
-            self.decisions_s, judge = [], self.judge
-            note, decide = judge.note, judge.decide
+            self.decisions_s, self.ends_s, judge = [], [], self.judge
+            note, decide, finished = judge.note, judge.decide, judge.finished
 
             def timed_note(number: int, line: Any) -> None:
                 self.began = time.perf_counter(), time.thread_time()
@@ -139,7 +139,13 @@ class Timed(SearchLoop):
                 self.decisions_s.append((time.perf_counter() - wall, time.thread_time() - own))
                 return decision
 
+            def timed_finished(number: int) -> None:
+                began = time.perf_counter()
+                finished(number)
+                self.ends_s.append(time.perf_counter() - began)
+
             judge.note, judge.decide = timed_note, timed_decide  # type: ignore[method-assign]
+            judge.finished = timed_finished  # type: ignore[method-assign]
         return super().reported(trial, report)
 
 
@@ -194,6 +200,7 @@ def run(trials: int, workers: int, folder: Path) -> dict[str, Any]:
         "virtual_seconds": engine.now, "reports": len(loop.decisions_s),
         "decision_p50_ms": 1e3 * float(np.median(last)), "decision_p99_ms": 1e3 * float(np.quantile(last, 0.99)),
         "decision_own_p99_ms": 1e3 * float(np.quantile(own, 0.99)), "decision_max_ms": 1e3 * float(last.max()),
+        "end_p99_ms": 1e3 * float(np.quantile(loop.ends_s[-max(1000, len(loop.ends_s) // 10) :], 0.99)),
         "proposal_max_ms": 1e3 * max(sampler.proposals_s),
         "proposal_median_ms": 1e3 * float(np.median(sampler.proposals_s)), "proposals": len(sampler.proposals_s),
         "resident_mb": resident_mb(), "grown_mb": resident_mb() - before,
