@@ -127,13 +127,15 @@ class Promoting(Ours):
 
 
 class RayAsha(NoStopping):
-    """Ray Tune's ASHAScheduler on the score, driven as an object. Its rungs are epochs 1, 2 and 4, by factor 2."""
+    """Ray Tune's ASHAScheduler on the score, driven as an object. Its rungs are epochs 1, 2 and 4, by factor 2; by its
+    own default, 4, they are 1 and 4.
+    """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, factor: int = 2) -> None:
         from ray.tune.schedulers import ASHAScheduler
 
         self.scheduler = ASHAScheduler(
-            time_attr="epoch", metric="score", mode="max", max_t=table.curves.epochs, reduction_factor=2
+            time_attr="epoch", metric="score", mode="max", max_t=table.curves.epochs, reduction_factor=factor
         )
         self.trials: dict[int, Any] = {}
 
@@ -146,9 +148,12 @@ class RayAsha(NoStopping):
 
 
 class SyneTuneMoasha(NoStopping):
-    """Syne Tune's MOASHA from its own package, factor 2; `corrected`: with ranks where it takes an order for ranks."""
+    """Syne Tune's MOASHA from its own package, factor 2; its own default is 3, with rungs at 1 and 3.
 
-    def __init__(self, table: Table, corrected: bool = False) -> None:
+    corrected: with ranks where it takes an order for ranks.
+    """
+
+    def __init__(self, table: Table, corrected: bool = False, factor: int = 2) -> None:
         from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
         from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import NonDominatedPriority
 
@@ -160,7 +165,7 @@ class SyneTuneMoasha(NoStopping):
                 return rank_i
 
         self.scheduler = MOASHA(
-            {}, metrics=["loss", "size"], time_attr="epoch", max_t=table.curves.epochs, reduction_factor=2,
+            {}, metrics=["loss", "size"], time_attr="epoch", max_t=table.curves.epochs, reduction_factor=factor,
             multiobjective_priority=Ranks() if corrected else None,
         )  # fmt: skip
         self.trials: dict[int, Any] = {}
@@ -212,7 +217,9 @@ def make_rules() -> dict[str, Any]:
         "ours, with promotion": Promoting,
         "ours, noise ignored, with promotion": lambda table: Promoting(table, errors=0.0),
         "Ray ASHA on the score": RayAsha,
+        "Ray ASHA on the score, factor 4": lambda table: RayAsha(table, factor=4),
         "Syne Tune MOASHA": SyneTuneMoasha,
+        "Syne Tune MOASHA, factor 3": lambda table: SyneTuneMoasha(table, factor=3),
         "Syne Tune MOASHA, ranks corrected": lambda table: SyneTuneMoasha(table, corrected=True),
         "oracle (a bound, no rule)": Oracle,
     }

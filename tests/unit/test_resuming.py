@@ -14,30 +14,59 @@ from qrlora_search.record.history import History, history_of
 from qrlora_search.values.states import Decision, Report, TrialState
 from scripted import SPECTRA, KeptFiles, ListSampler, Scripted, ScriptedError, plan, search
 
-TAUS = [0.2, 0.3, 0.4, 0.5, 0.9, 0.9, 0.01]
+TAUS = [0.2, 0.3, 0.4, 0.5, 0.9, 0.9, 0.99, 0.01]
 SCORES = {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6}
+LOSES, FAILS = 2, 7
+LIMIT = 390
 
 
-def begin(order):
-    """Begin anew: what the record has already is trained once more, and changes nothing."""
-    return Scripted(SCORES.get(order.trial, 0.1), fails_at=2 if order.trial == 6 else 99)
+class LostError(Exception):
+    """A trial's worker is gone."""
 
 
-def resumed(folder, the_plan, history):
+class Losing(Scripted):
+    """Its worker is lost after the first epoch."""
+
+    def step(self):
+        if self.epoch == 1:
+            raise LostError("its node was lost")
+        return super().step()
+
+
+def beginning(lost=()):
+    """Return what begins trials anew: what the record has already is trained once more, and changes nothing.
+
+    lost: trials that lost their worker before.
+    """
+    before = set(lost)
+
+    def begin(order):
+        if order.trial == LOSES and LOSES not in before:
+            before.add(LOSES)
+            return Losing(SCORES[LOSES])
+        return Scripted(SCORES.get(order.trial, 0.1), fails_at=2 if order.trial == FAILS else 99)
+
+    return begin
+
+
+def driven(folder, the_plan, history):
+    """Drive a search to its end and return its events."""
     record, sampler = Record(f"sqlite:///{folder / 'record.db'}"), ListSampler(TAUS, len(history.trials))
     loop = SearchLoop(
         the_plan, record, history, sampler,
         lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(),
     )  # fmt: skip
-    SimulatedEngine(begin, (ScriptedError,), 1).run(loop)
+    begin = beginning(number for number, one in history.trials.items() if one.retries)
+    SimulatedEngine(begin, (ScriptedError,), 1, (LostError,)).run(loop)
     return [(one.trial, one.kind, one.data) for one in record.all()]
 
 
 def test_a_search_cut_after_any_event_goes_on_to_the_same_events(tmp_path):
-    the_plan = plan(6)
-    _, _, record, _ = search(tmp_path, the_plan, TAUS, begin)
-    whole = [(one.trial, one.kind, one.data) for one in record.all()]
-    assert {kind for _, kind, _ in whole} == {"proposed", "started", "report", "decision", "ended", "duplicate"}
+    the_plan = plan(6, max_params=LIMIT)
+    whole = driven(tmp_path, the_plan, History(plan=the_plan))
+    assert {kind for _, kind, _ in whole} == {
+        "proposed", "started", "report", "decision", "ended", "duplicate", "refused", "retried",
+    }  # fmt: skip
     for cut in range(1, len(whole)):
         folder = tmp_path / str(cut)
         folder.mkdir()
@@ -47,12 +76,12 @@ def test_a_search_cut_after_any_event_goes_on_to_the_same_events(tmp_path):
             history.apply(part.append(kind, data, trial))
         part.close()
         unfinished = {number for number, one in history.trials.items() if one.started and one.state is None}
-        events = resumed(folder, the_plan, history)
-        again = [place for place, (trial, kind, _) in enumerate(events) if kind == "started" and trial in unfinished]
-        for trial in unfinished:  # it is started once more where it still had to be trained, and that is all
-            starts = [place for place in again if events[place][0] == trial]
-            if len(starts) > 1:
-                del events[starts[1]]
+        events = driven(folder, the_plan, history)
+        other = next((place for place in range(len(whole)) if events[place] != whole[place]), None)
+        if other is not None:  # what was in training is started once more, and that is all
+            trial, kind, _ = events.pop(other)
+            assert kind == "started"
+            assert trial in unfinished
         assert events == whole, cut
 
 

@@ -34,13 +34,14 @@ class _Epoch:
 class SimulatedEngine:
     """Runs up to `concurrency` trials. An epoch takes its report's `seconds` on the virtual clock.
 
-    begin: makes a trial. failures: errors that are a trial's own; any other error is a fault of the program and ends
-    the run. now: seconds on the virtual clock.
+    begin: makes a trial. failures: errors that are a trial's own. losses: errors that say that its worker is gone. Any
+    other error is a fault of the program and ends the run. now: seconds on the virtual clock.
     """
 
     begin: Callable[[TrialOrder], Steps]
     failures: tuple[type[Exception], ...]
     concurrency: int = 1
+    losses: tuple[type[Exception], ...] = ()
     now: float = 0.0
     running: list[_Epoch] = field(default_factory=list)
     begun: int = 0
@@ -70,6 +71,9 @@ class SimulatedEngine:
             report = steps.step()
         except self.failures as error:
             driver.failed(trial, str(error))
+            return
+        except self.losses as error:
+            driver.lost(trial, str(error))
             return
         self.begun += 1
         heapq.heappush(self.running, _Epoch(self.now + report.seconds, self.begun, trial, steps, report))
