@@ -13,7 +13,7 @@ from exploring_data import Loaded, Search, Trial
 
 ADDRESS = os.environ.get("QRLORA_TRACKING", "sqlite:///runs/mlflow.db")
 REFRESH_S = 4.0
-STATES = tuple(figures.SYMBOLS)
+NO_DECISION = {"finished": "nothing: it was not asked", "derived": "nothing: it was not trained"}
 
 
 @st.cache_resource
@@ -171,10 +171,10 @@ def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
         )
         st.markdown(trial.reason or "It has not ended.")
         if trial.state in {"finished", "derived"} and trial.number >= 0:
-            st.code(data.export_command(search, trial), language="bash")
+            st.code(data.export_command(search, trial), language="bash", wrap_lines=True)
         st.link_button("This trial in MLflow", data.run_link(ADDRESS, search.experiment, trial.run))
         st.markdown("What the stopping rule said, by epoch")
-        st.code(trial.decisions or "nothing yet", language=None, wrap_lines=True)
+        st.code(trial.decisions or NO_DECISION.get(trial.state, "nothing yet"), language=None, wrap_lines=True)
         hidden = {"ranks", "words"}
         st.dataframe(
             {"setting": [name for name in sorted(trial.params) if name not in hidden],

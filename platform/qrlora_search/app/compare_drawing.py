@@ -133,11 +133,14 @@ def _plot(group: Group, with_library: bool) -> str:
             line={"shape": "hv", "color": colour, "dash": PLOTLY_DASHES[number % len(PLOTLY_DASHES)]},
             marker={"symbol": PLOTLY_MARKERS[number % len(PLOTLY_MARKERS)], "size": [9] * len(curve.x) + [0]},
         )  # fmt: skip
-    figure.add_hline(y=group.reference, line={"dash": "dot", "color": "#888", "width": 1})
+    figure.add_hline(
+        y=group.reference, line={"dash": "dot", "color": "#888", "width": 1},
+        annotation={"text": "reference: the lowest control", "font": {"size": 10, "color": "#555"}},
+    )  # fmt: skip
     x_label, y_label = _labels(group)
     figure.update_xaxes(type="log", title=x_label, tickvals=list(TICKS), ticktext=list(TICKS.values()))
-    figure.update_yaxes(title=y_label)
-    figure.update_layout(template="simple_white", height=520, title=group.title, legend={"y": -0.2})
+    figure.update_yaxes(title=y_label.replace("; ", "<br>"))
+    figure.update_layout(template="simple_white", height=520, title=group.title, legend={"y": -0.2, "orientation": "h"})
     plot: str = figure.to_html(full_html=False, include_plotlyjs=with_library, config={"displaylogo": False})
     return plot
 
