@@ -121,7 +121,8 @@ def curve_figure(trial: Trial, score: tuple[list[int], list[float]], loss: tuple
         line={"color": COLOURS[1], "dash": "dash"}, marker={"symbol": "square-open"},
     )  # fmt: skip
     figure.update_layout(
-        template="simple_white", height=300, margin={"t": 30, "b": 40}, title=f"{trial.name[:1].upper()}{trial.name[1:]} by epoch",
+        template="simple_white", height=300, margin={"t": 30, "b": 40},
+        title=f"{trial.name[:1].upper()}{trial.name[1:]} by epoch",
         xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": "score on the selection split"},
         yaxis2={"title": "held-out loss", "overlaying": "y", "side": "right"}, legend={"y": -0.3, "orientation": "h"},
     )  # fmt: skip
