@@ -4,9 +4,9 @@
 
 The real loop and a real record in a SQLite file; curves are synthetic (a stand-in) and drawn as trials start, with
 1,000 answers a report; proposals of the run itself are random. At 100 points of the growth the product's sampler is
-asked for a proposal, with all proposals so far among those that it may not repeat. Prints percentiles of the time of a
-decision (taking a report into what is known, and the rule; wall time, and this thread's own, which other processes do
-not lengthen) and of taking an end into what is known, both in the last tenth of the run, of being asked, and the memory.
+asked for a proposal, with all proposals so far among those that it may not repeat. Prints the memory and percentiles of
+the time of a decision (taking a report into what is known, and the rule; wall time, and this thread's own, which other
+processes do not lengthen), of taking an end into what is known, both in the last tenth of the run, and of being asked.
 """
 
 import argparse

@@ -42,8 +42,8 @@ def settings_of(space, max_params=None):
     return Settings(dimensions(space, LAYERS), lambda one: canonical(space, one, SPECTRA, LAYERS, WHOLE), max_params)
 
 
-def new(name, of, seed=0, **more):
-    return SearchSampler(of, SamplerChoice(name=name, random_first=3), seed, **more)
+def new(name, of, seed=0, first=(), tried=()):
+    return SearchSampler(of, SamplerChoice(name=name, random_first=3), seed, first, tried)
 
 
 def run(sampler, endings):

@@ -12,7 +12,7 @@ from qrlora_search.describe.proposals import canonical
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import History, history_of
 from qrlora_search.values.states import Decision, Report, TrialState
-from scripted import SPECTRA, KeptFiles, ListSampler, Scripted, ScriptedError, plan, search
+from scripted import SPECTRA, KeptFiles, ListSampler, Scripted, ScriptedError, plan
 
 TAUS = [0.2, 0.3, 0.4, 0.5, 0.9, 0.9, 0.99, 0.01]
 SCORES = {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.6}
