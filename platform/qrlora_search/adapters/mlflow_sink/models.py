@@ -22,8 +22,10 @@ def keep_models(client: Any, parent: str, members: Mapping[str, str], output: Pa
 
     members: runs by adapter, its file under output. output: of the search, with `base` and `front`.
     """
-    if not (output / BASE / "base.json").is_file():
+    described = output / BASE / "base.json"
+    if not described.is_file():
         return
+    weights = str(json.loads(described.read_text(encoding="utf-8"))["weights"])
     if members and not _is_whole(client, parent, BASE):
         client.log_artifacts(parent, str(output / BASE), BASE)
         client.set_tag(parent, _WHOLE + BASE, "true")
@@ -31,7 +33,7 @@ def keep_models(client: Any, parent: str, members: Mapping[str, str], output: Pa
         if not _is_whole(client, run, MODEL):
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder) / MODEL
-                save_model(place, output / adapter, f"runs:/{parent}/{BASE}")
+                save_model(place, output / adapter, f"runs:/{parent}/{BASE}", weights)
                 client.log_artifacts(run, str(place), MODEL)
                 client.set_tag(run, _WHOLE + MODEL, "true")
 
@@ -40,9 +42,9 @@ def _is_whole(client: Any, run: str, name: str) -> bool:
     return bool(client.get_run(run).data.tags.get(_WHOLE + name) == "true")
 
 
-def save_model(place: Path, adapter: Path, base: str) -> None:
+def save_model(place: Path, adapter: Path, base: str, weights: str) -> None:
     """Writes a model that `mlflow.pyfunc.load_model` loads. adapter: safetensors with its JSON beside it. base: where
-    the base lies, a folder or an artifact's address.
+    the base lies, a folder or an artifact's address. weights: its hash, without which no other base is taken.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow warns of its own classes
@@ -63,7 +65,7 @@ def save_model(place: Path, adapter: Path, base: str) -> None:
             str(place),
             python_model=str(_SERVED),
             artifacts={"adapter": str(adapter), "facts": str(adapter.with_suffix(".json"))},
-            model_config={"base": base},
+            model_config={"base": base, "weights": weights},
             signature=ModelSignature(inputs=texts, outputs=answers),
             pip_requirements=["qrlora-search"],
             metadata={"stand_in": facts["stand_in"], "parameters": facts["parameters"], "task": task.name},
