@@ -41,6 +41,10 @@ TILT = 0.25
 MATCHED = 0.02
 """The learning rate at which steps along the unit rows of other bases are about as large as along QR's at 0.01."""
 MATCHED_SVD, MATCHED_RANDOM = f"SVD, lr {MATCHED}", f"random basis, lr {MATCHED}"
+FRONT = {"tau 0.25": {"tau": 0.25}, FIRST: {}, "tau 0.75": {"tau": 0.75}, "all four matrices": {"matrices": "qkvo"}}
+"""A front of four sizes, and what differs in them from the first configuration."""
+BY_GRADIENT, MORE_Q, MORE_V = ", by gradient", ", more of Wq", ", more of Wv"
+"""Behind a configuration's name: the same in another form, at the same or nearly the same count."""
 Named = dict[str, Parameters]
 
 
@@ -56,14 +60,14 @@ def main_rows(space: SearchSpace, depth: int) -> Named:
         FIRST: {},
         "SVD in place of QR": {"method": "svd-diagonal"},
         "random basis in place of QR": {"method": "random-basis"},
-        "tau 0.25": {"tau": 0.25},
-        "tau 0.75": {"tau": 0.75},
+        "tau 0.25": FRONT["tau 0.25"],
+        "tau 0.75": FRONT["tau 0.75"],
         "lr 0.003": {"learning_rate": 0.003},
         "lr 0.03": {"learning_rate": 0.03},
         "lr 0.1": {"learning_rate": 0.1},
         "Wq alone": {"matrices": "q"},
         "Wo alone": {"matrices": "o"},
-        "all four matrices": {"matrices": "qkvo"},
+        "all four matrices": FRONT["all four matrices"],
         "the last layer alone": {"last": 1},
         "all layers": {"last": depth},
         "head trained": {"head": "trained"},
@@ -94,11 +98,24 @@ def other_spaces(space: SearchSpace, depth: int, counted: "Counted") -> Iterator
         },
     )
     tilted = SearchSpace.model_validate({**table, "tau": {**table["tau"], "tilt": TILT}})
-    rows = {}
-    for name, sign in (("more of Wq than of Wv", 1), ("more of Wv than of Wq", -1)):
-        tilts = {f"tilt_{kind}": 0.0 for kind in "qkvo"} | {"tilt_q": sign * TILT, "tilt_v": -sign * TILT}
-        rows[name] = nearest(tilted, {**plain, **tilts}, count, counted)
-    yield "tilted", tilted, rows
+
+    def tilts(sign: int) -> Parameters:
+        return {f"tilt_{kind}": 0.0 for kind in "qkvo"} | {"tilt_q": sign * TILT, "tilt_v": -sign * TILT}
+
+    names = (("more of Wq than of Wv", 1), ("more of Wv than of Wq", -1))
+    yield "tilted", tilted, {name: nearest(tilted, plain | tilts(sign), count, counted) for name, sign in names}
+    others = {name: {**plain, **more} for name, more in FRONT.items() if more}
+    chosen = SearchSpace.model_validate({**table, "bases": {**table["bases"], "directions": ["gradient"]}})
+    yield "gradient", chosen, {f"{name}{BY_GRADIENT}": one | {"directions": "gradient"} for name, one in others.items()}
+    yield (
+        "tilted-front",
+        tilted,
+        {
+            f"{name}{words}": nearest(tilted, one | tilts(sign), counted(space, one), counted)
+            for name, one in others.items()
+            for words, sign in ((MORE_Q, 1), (MORE_V, -1))
+        },
+    )
 
 
 class Counted:
@@ -208,6 +225,7 @@ def keep(asked: argparse.Namespace, searches: list[tuple[int, Planned, Named]]) 
     facts = {
         "task": plan.task, "stand_in": plan.stand_in, "model": plan.model.name, "precision": plan.precision,
         "data_hash": plan.data.fingerprint, "train_rows": plan.counts.train, "split": split, "seeds": asked.seeds,
+        "encoder_parameters": plan.encoder.parameters,
     }  # fmt: skip
     HERE.mkdir(exist_ok=True)
     file = HERE / f"{plan.task}.json"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.benchmarks.findings import FIRST, HEAD, HERE, MATCHED_RANDOM, MATCHED_SVD
+from tests.benchmarks.findings import FIRST, FRONT, HEAD, HERE, MATCHED_RANDOM, MATCHED_SVD
+from tests.benchmarks.findings_fronts import FORMS, moved
 
 from qrlora_search.app.over_seeds import difference_and_p, score_over_seeds
 from qrlora_search.describe.tasks import find_task
@@ -65,6 +66,10 @@ of its own: of four tasks without any effect, about one page in five would claim
 The rows of QR's R have norms of about 2 in these matrices, those of the SVD and of a random basis 1, so that at
 equal learning rates QR takes steps twice as large: the first three questions hold the learning rate, the two after
 them the steps. The random basis is one draw, the same for all seeds: nothing is said of other draws.
+
+The last three questions are of fronts: four configurations of 134 to 642 parameters (tau 0.25, 0.5 and 0.75 of Wq and
+Wv, 0.5 of all four matrices) in one form against the same in another at nearly equal counts. Their differences are
+of hypervolume, score x log10(1 + parameters) over the control of the same warm-up up to the whole encoder.
 """
 
 
@@ -96,24 +101,33 @@ class Kept:
         """Return a configuration's predictions by seed."""
         return [unpack(self.rows[name][seed]["packed"]) for seed in seeds]
 
-    def counts(self, name: str) -> str:
-        """Return a configuration's parameters, as a range over seeds."""
-        found = sorted({one["parameters"] for one in self.rows[name].values()})
+    def counts(self, *names: str) -> str:
+        """Return the parameters of configurations, as a range over all of them and seeds."""
+        found = sorted({one["parameters"] for name in names for one in self.rows[name].values()})
         return "-".join(f"{one:,}" for one in dict.fromkeys([found[0], found[-1]]))
 
     def answers(self) -> list[Answer]:
         """Return the answers to the questions that the table can answer."""
         asked = [one for one in QUESTIONS if one[1] in self.rows and one[2] in self.rows]
-        found, enough = [], []
+        found, enough, counts = [], [], []
         for _, ours, other in asked:
             seeds = sorted(set(self.rows[ours]) & set(self.rows[other]), key=int)
             enough.append(len(seeds) >= LEAST_SEEDS)
             mine, theirs = self.runs(ours, seeds), self.runs(other, seeds)
             found.append(difference_and_p(self.task.statistic, self.labels, mine, theirs))
+            counts.append((self.counts(ours), self.counts(other)))
+        names = [question for question, *_ in asked]
+        for question, form in FORMS.items():
+            area = moved(self.task.statistic, self.labels, self.rows, CONTROL, form, self.facts["encoder_parameters"])
+            if area is not None:
+                names.append(question)
+                found.append(area[:2])
+                enough.append(area[2] >= LEAST_SEEDS)
+                counts.append((self.counts(*form.values()), self.counts(*FRONT)))
         levels = holm_levels([p for _, p in found], LEVEL)
         return [
-            Answer(question, difference, p, level is not None and many, (self.counts(ours), self.counts(other)))
-            for (question, ours, other), (difference, p), level, many in zip(asked, found, levels, enough, strict=True)
+            Answer(question, difference, p, level is not None and many, each)
+            for question, (difference, p), level, many, each in zip(names, found, levels, enough, counts, strict=True)
         ]
 
     def title(self) -> str:
@@ -156,7 +170,7 @@ def overview(tables: list[tuple[Kept, list[Answer]]]) -> list[str]:
     heads = [f"{kept.facts['task']} ({kept.facts['seeds']} seeds)" for kept, _ in tables]
     lines = [f"| question | {' | '.join(heads)} |", f"| --- {'| --- ' * len(tables)}|"]
     found = [{one.question: one for one in answers} for _, answers in tables]
-    for question, *_ in QUESTIONS:
+    for question in [*(question for question, *_ in QUESTIONS), *FORMS]:
         cells = []
         for answers in found:
             one = answers.get(question)

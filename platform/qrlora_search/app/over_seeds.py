@@ -8,7 +8,7 @@ do. Differences are paired: the same seeds and examples on both sides. With one 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +35,28 @@ def _scores(
     return np.stack([statistic(kind, labels_N, one, weights_BN) for one in predictions])
 
 
+def example_weights(n: int, seed: int) -> Iterator[Floats]:
+    """Yields weights of n examples: each once, (1, n), and then blocks of resamples, (B, n)."""
+    random = np.random.default_rng(seed)
+    yield np.ones((1, n))
+    for _ in range(RESAMPLES // _BLOCK):
+        yield random.multinomial(n, np.full(n, 1 / n), size=_BLOCK).astype(np.float64)
+
+
 def _drawn(kind: Statistic, labels_N: Floats, sides: Sequence[Sequence[Floats]], seed: int) -> tuple[Floats, Floats]:
     """Returns by seed the score, or the first side's minus the second's: as it is, (S,), and resampled, (S, B)."""
-    random, n, parts = np.random.default_rng(seed), len(labels_N), list[Floats]()
-    for rows in [1, *([_BLOCK] * (RESAMPLES // _BLOCK))]:
-        drawn = np.ones((1, n)) if rows == 1 else random.multinomial(n, np.full(n, 1 / n), size=rows)
-        weights = drawn.astype(np.float64)
-        first, *other = (_scores(kind, labels_N, side, weights) for side in sides)
+    parts = list[Floats]()
+    for weights_BN in example_weights(len(labels_N), seed):
+        first, *other = (_scores(kind, labels_N, side, weights_BN) for side in sides)
         parts.append(first - other[0] if other else first)
     return parts[0][:, 0], np.concatenate(parts[1:], axis=1)
 
 
-def _combined(values_S: Floats, drawn_SB: Floats, n: int) -> tuple[Interval, float]:
-    """Returns the mean over two seeds or more with its 95 % interval, and the two-sided p-value that it is 0."""
+def combined(values_S: Floats, drawn_SB: Floats, n: int) -> tuple[Interval, float]:
+    """Returns the mean over two seeds or more with its 95 % interval, and the two-sided p-value that it is 0.
+
+    values_S: by seed. drawn_SB: by seed and resample of the n examples, the same resample for all seeds.
+    """
     seeds, value = len(values_S), float(values_S.mean())
     between = float(values_S.var(ddof=1)) / seeds
     each, together = float(drawn_SB.var(axis=1, ddof=1).mean()), float(drawn_SB.mean(axis=0).var(ddof=1))
@@ -64,7 +73,7 @@ def score_over_seeds(kind: Statistic, labels_N: Floats, predictions: Sequence[Fl
     """Returns the mean score over seeds with its 95 % interval. predictions: one array (N,) a seed."""
     if len(predictions) == 1:
         return score_interval(kind, labels_N, predictions[0], seed)
-    return _combined(*_drawn(kind, labels_N, [predictions], seed), len(labels_N))[0]
+    return combined(*_drawn(kind, labels_N, [predictions], seed), len(labels_N))[0]
 
 
 def difference_over_seeds(
@@ -86,4 +95,4 @@ def difference_and_p(
     if len(predictions) == 1:
         sides = (labels_N, predictions[0], baseline[0])
         return paired_difference(kind, *sides, seed), two_sided_p(kind, *sides, seed)
-    return _combined(*_drawn(kind, labels_N, [predictions, baseline], seed), len(labels_N))
+    return combined(*_drawn(kind, labels_N, [predictions, baseline], seed), len(labels_N))
