@@ -61,8 +61,11 @@ class Place:
         return [str(script), *own, *more]
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of a run: its own cache, no colours, one thread."""
-        return {**os.environ, "QRLORA_CACHE": str(self.cache), "NO_COLOR": "1", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
+        """Return the environment of a run: its own cache, no colours, and a note of every host that it asks for."""
+        return {
+            **os.environ, "QRLORA_CACHE": str(self.cache), "NO_COLOR": "1", "COLUMNS": "160", "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": str(Path(__file__).parent / "audit"), "QRLORA_TEST_AUDIT": str(self.folder / "asked.txt"),
+        }  # fmt: skip
 
     def run(self, *more: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a search to its end and return what it printed."""

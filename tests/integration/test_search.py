@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import ray
 
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.scoring import Scorer, Weights
@@ -90,6 +91,14 @@ def test_the_output_is_whole_and_its_counts_agree_with_the_record(done):
     rows = list(csv.DictReader((output / "front.csv").read_text().splitlines()))
     assert [row["kind"] for row in rows] == ["control warm-up", "control head-only"] + ["member"] * len(view.members)
     assert view.plan.counts.report == {"validation": 300}
+
+
+def test_no_process_of_a_search_asks_for_a_host_outside_this_machine(done, place):
+    """No telemetry, no hub. Ray's head asks whether it runs in a cloud, which nothing can turn off or waits for."""
+    lines = (place.folder / "asked.txt").read_text().splitlines()
+    assert sum(line.startswith("began ") for line in lines) > 3  # the command, Ray's agents, the trials' workers
+    hosts = {line.split(" ")[1] for line in lines if not line.startswith("began ")}
+    assert hosts <= {ray.util.get_node_ip_address(), "169.254.169.254", "metadata.google.internal"}
 
 
 def test_every_report_carries_the_packed_results_it_was_scored_from(done):

@@ -102,8 +102,9 @@ def _pod(spec: SweepSpec, image: str, part: str, limits: dict[str, str]) -> Mani
         "image": image,
         "resources": {"requests": dict(limits), "limits": dict(limits)},
         "envFrom": [{"secretRef": {"name": SECRET}}],
-        "env": [{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"}, {"name": "QRLORA_CACHE", "value": "/runs/cache"},
-                {"name": "RAY_ADDRESS", "value": "auto"}],
+        "env": [{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
+                {"name": "RAY_USAGE_STATS_REPORT_URL", "value": "http://127.0.0.1:9"},
+                {"name": "QRLORA_CACHE", "value": "/runs/cache"}, {"name": "RAY_ADDRESS", "value": "auto"}],
         "volumeMounts": mounts,
         "securityContext": dict(_CONTEXT),
     }  # fmt: skip
