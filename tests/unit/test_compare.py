@@ -11,7 +11,7 @@ from qrlora_search.app.compare_settings import MIN_TRIALS
 from qrlora_search.app.comparing import compare_searches
 from qrlora_search.app.console import make_console
 from qrlora_search.app.plot_data import CONTROL_X
-from qrlora_search.app.trial_files import ConfirmedView, EpochView, TrialsView, TrialView
+from qrlora_search.app.trial_files import ConfirmedView, DerivedView, EpochView, TrialsView, TrialView
 from qrlora_search.app.views import importance
 from qrlora_search.values.comparing import areas, example_weights
 from qrlora_search.values.errors import UserError
@@ -166,6 +166,20 @@ def test_where_one_search_is_unconfirmed_all_are_compared_by_what_brought_member
     assert group.pairs == raw.pairs
     assert "UNCONFIRMED fronts" in basis_of(group)
     assert "low" in basis_of(group)
+
+
+def test_a_raw_front_has_the_derived_adapters_as_the_search_s_own_front_has():
+    one, other = searched("a", HIGH), searched("b", LOW)
+    derived = DerivedView(trial=1, kept=8, words="v in layer 3", parameters=8, packed=guesses(0.88))
+    with_it = Compared("a", one.view.model_copy(update={"derived": [derived]}))
+    before, after = (compare_group([each, other]).searches[0] for each in (one, with_it))
+    assert [(point.trial, point.kept, point.parameters) for point in after.front] == [
+        (1, 8, 8),
+        (1, None, 40),
+        (3, None, 50),
+    ]
+    assert [point.kept for point in before.front] == [None] * 3
+    assert after.hypervolume > before.hypervolume
 
 
 def test_models_of_other_sizes_have_no_common_area():

@@ -131,10 +131,17 @@ class Side:
         ]
 
     def _raw(self, control: float) -> list[Member]:
-        by_number = {one.trial: one for one in self.search.finished}
-        trials = [FinishedTrial(one.trial, one.curve[-1].score, one.parameters) for one in by_number.values()]
-        chosen = [by_number[one.trial] for one in front(trials, control)]
-        return [Member(one.trial, None, one.words, one.parameters, [unpack(one.packed)]) for one in chosen]
+        """Returns the front by the scores that brought members in, derived adapters among them."""
+        members = [
+            *(Member(one.trial, None, one.words, one.parameters, [unpack(one.packed)]) for one in self.search.finished),
+            *(
+                Member(one.trial, one.kept, one.words, one.parameters, [unpack(one.packed)])
+                for one in self.search.view.derived
+            ),
+        ]
+        by_point = {(one.trial, one.kept): one for one in members}
+        found = [FinishedTrial(one.trial, self._score(one.runs[0]), one.parameters, kept=one.kept) for one in members]
+        return [by_point[one.trial, one.kept] for one in front(found, control)]
 
     def areas(self, reference_B: Floats, exact: float) -> tuple[float, Floats]:
         """Returns the front's area above a reference, and the same on each resample. Its own control is the front's

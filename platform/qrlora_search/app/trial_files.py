@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.app.views.candidates import HEAD_CONTROL, WARM_UP, Standing
@@ -49,6 +50,16 @@ class TrialView(Frozen):
     packed: str
 
 
+class DerivedView(Frozen):
+    """A Finished trial's `kept` largest coefficients. packed: their predictions on the selection split."""
+
+    trial: int
+    kept: int
+    words: str
+    parameters: int
+    packed: str
+
+
 class ConfirmedView(Frozen):
     """A member of a confirmed front. runs: packed predictions on the selection split, one for each further seed.
     warm_ups: which one each of them stands on; empty for the search's own.
@@ -75,6 +86,7 @@ class TrialsView(Frozen):
     labels: str
     controls: dict[str, str]
     trials: list[TrialView]
+    derived: list[DerivedView] = Field(default_factory=list)
     confirmed: list[ConfirmedView] | None = None
     confirmed_controls: dict[str, list[str]] | None = None
     head_warm_ups: tuple[int, ...] = ()
@@ -104,6 +116,11 @@ def build_trials_view(history: History) -> TrialsView:
             if split == "selection" and number in kinds
         },
         trials=[_trial(one) for one in history.searched],
+        derived=[
+            _derived(standing, (trial, kept), one.packed)
+            for (trial, kept, split), one in history.confirmation.derived.items()
+            if split == "selection" and trial != HEAD_ONLY
+        ],
         confirmed=confirmed,
         confirmed_controls=controls,
         head_warm_ups=head_warm_ups,
@@ -114,6 +131,12 @@ def _runs(standing: Standing, point: Point) -> tuple[tuple[int, ...], list[str]]
     """Returns the warm-ups and the packed predictions of a point's trainings."""
     scores = standing.scores(point, "selection")
     return tuple(warm_up for warm_up, _ in scores), [one.packed for _, one in scores]
+
+
+def _derived(standing: Standing, point: tuple[int, int], packed: str) -> DerivedView:
+    trial, kept = point
+    words = words_of(standing.history.trials[trial].configuration, kept)
+    return DerivedView(trial=trial, kept=kept, words=words, parameters=standing.parameters(point), packed=packed)
 
 
 def _confirmed(standing: Standing, point: Point) -> ConfirmedView:
