@@ -35,7 +35,8 @@ class Member(PythonModel):
         folder = Path(mlflow.artifacts.download_artifacts(place))
         self.base = json.loads((folder / "base.json").read_text(encoding="utf-8"))
         self.folder, state = folder, read_weights(folder)
-        if hash_state(state) != str(context.model_config["weights"]):
+        wanted = context.model_config.get("weights", self.base["weights"])  # older models do not say
+        if hash_state(state) != wanted:
             raise ValueError(f"the base {place} has other weights than the adapter was trained on")
         files = {f"factors-{how}.safetensors": content for how, content in self.base["factors"].items()}
         for name, content in (files | self.base.get("files", {})).items():
