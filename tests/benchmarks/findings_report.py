@@ -66,10 +66,11 @@ of its own: of four tasks without any effect, about one page in five would claim
 The rows of QR's R have norms of about 2 in these matrices, those of the SVD and of a random basis 1, so that at
 equal learning rates QR takes steps twice as large: the first three questions hold the learning rate, the two after
 them the steps. The random basis is one draw, the same for all seeds: nothing is said of other draws.
-
-The last three questions are of fronts: four configurations of 134 to 642 parameters (tau 0.25, 0.5 and 0.75 of Wq and
-Wv, 0.5 of all four matrices) in one form against the same in another at nearly equal counts. Their differences are
-of hypervolume, score x log10(1 + parameters) over the control of the same warm-up up to the whole encoder.
+"""
+OF_FRONTS = """The last three questions are of fronts: four configurations of 134 to 642 parameters (tau 0.25, 0.5 and
+0.75 of Wq and Wv, 0.5 of all four matrices) in one form against the same in another at nearly equal counts. Their
+differences are of hypervolume, score x log10(1 + parameters) over the control of the same warm-up up to the whole
+encoder.
 """
 
 
@@ -176,7 +177,8 @@ def overview(tables: list[tuple[Kept, list[Answer]]]) -> list[str]:
             one = answers.get(question)
             words = "" if one is None else f"{one.difference.value:+.3f}"
             cells.append(f"**{words}**" if one is not None and one.told else words + (" ~" if words else ""))
-        lines.append(f"| {question} | {' | '.join(cells)} |")
+        if any(cells):
+            lines.append(f"| {question} | {' | '.join(cells)} |")
     return ["Differences in short; ~: not told apart, or too few seeds for a claim.", "", *lines, ""]
 
 
@@ -205,7 +207,8 @@ def draw(tables: list[tuple[Kept, list[Answer]]], path: Path) -> None:
 def main() -> None:
     """Write the page and its picture."""
     tables = [(kept, kept.answers()) for kept in map(Kept, sorted(HERE.glob("*.json")))]
-    lines = [HEADING, *overview(tables), "![differences](pictures/findings.png)", ""]
+    of_fronts = [OF_FRONTS] if any(one.question in FORMS for _, answers in tables for one in answers) else []
+    lines = [HEADING, *of_fronts, *overview(tables), "![differences](pictures/findings.png)", ""]
     for kept, answers in tables:
         lines += kept.section(answers)
     (ROOT / "docs" / "findings.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
