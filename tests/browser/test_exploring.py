@@ -14,20 +14,11 @@ import pytest
 
 from browser.pages import DRAWN, Seen, browser_page, served, shoot
 from qrlora_search.app.front_view import FrontView
-from search_runs import LEARNT, Place, end_group, free_port, make_place
+from search_runs import end_group, free_port
 
 pytestmark = pytest.mark.evidence
 
 PLOTTED = "() => document.querySelectorAll('.js-plotly-plot').length >= 3"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Place:
-    made = make_place(
-        tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=600, told=0.8
-    )
-    (made.folder / "space.toml").write_text(LEARNT, encoding="utf-8")
-    return made
 
 
 @pytest.fixture(scope="module")

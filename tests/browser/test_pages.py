@@ -14,20 +14,11 @@ from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.reading import read_search
 from qrlora_search.record.history import HEAD_ONLY
 from qrlora_search.record.standing import standing_of
-from search_runs import LEARNT, Place, end_group, free_port, make_place
+from search_runs import end_group, free_port
 
 pytestmark = pytest.mark.evidence
 
 BUDGET = 10
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Place:
-    made = make_place(
-        tmp_path_factory.mktemp("pages"), tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=600, told=0.8
-    )
-    (made.folder / "space.toml").write_text(LEARNT, encoding="utf-8")
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,15 @@ import torch
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file, save_file
 
+from other_bases import is_refused_on_another_base
 from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.tasks import find_task
-from qrlora_search.method.fine_tuning import read_weights
 from qrlora_search.method.sources import find_data
 from qrlora_search.method.splits import split_rows
-from qrlora_search.prepare.preparation import hash_state
 from qrlora_search.record.history import HEAD_ONLY
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
@@ -265,24 +264,6 @@ def _members(done):
     return json.loads((done.output / "front.json").read_text())["members"]
 
 
-def _is_refused_on_another_base(model, base):
-    """Change a base's factors, and then its weights with its own description of them."""
-    (factors,) = base.glob("factors-*.safetensors")
-    content = factors.read_bytes()
-    factors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ValueError, match=rf"{factors.name} of the base .* is not as it was made"):
-        mlflow.pyfunc.load_model(model)
-    factors.write_bytes(content)
-    weights = load_file(base / "model.safetensors")
-    name = next(iter(weights))
-    save_file({**weights, name: weights[name] + 1}, base / "model.safetensors")
-    described = json.loads((base / "base.json").read_text())
-    described["weights"] = hash_state(read_weights(base))
-    (base / "base.json").write_text(json.dumps(described))
-    with pytest.raises(ValueError, match="has other weights than the adapter was trained on"):
-        mlflow.pyfunc.load_model(model)
-
-
 def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tmp_path):
     """The base is logged once on the parent; the member's own model holds no copy of it, and no pickle."""
     address = f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -318,7 +299,7 @@ def test_a_member_is_an_mlflow_model_that_scores_as_its_export(done, exports, tm
         asked = pd.DataFrame(dict(zip(find_task(plan.task).texts, columns, strict=True)))
         found = model.predict(asked)
         pd.testing.assert_frame_equal(mlflow.pyfunc.load_model(f"runs:/{fewer}/model").predict(asked), found)
-        _is_refused_on_another_base(f"runs:/{child}/model", next((tmp_path / "artifacts").rglob("base.json")).parent)
+        is_refused_on_another_base(f"runs:/{child}/model", next((tmp_path / "artifacts").rglob("base.json")).parent)
     finally:
         mlflow.set_tracking_uri(before)
     logits = load_export(exports / "merged").logits(columns)

@@ -144,6 +144,7 @@ def test_systemd_units_are_whole(written):
     assert "Persistent=true" in timer
     assert '"sweep" "run"' in service
     assert "SuccessExitStatus=3 4" in service
+    assert "KillMode=mixed" in service  # SIGTERM to the sweep alone
 
 
 @pytest.mark.parametrize("form", ["kubernetes", "kuberay"])

@@ -8,7 +8,7 @@ do. Differences are paired: the same seeds and examples on both sides. With one 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +35,13 @@ def _scores(
     return np.stack([statistic(kind, labels_N, one, weights_BN) for one in predictions])
 
 
-def example_weights(n: int, seed: int) -> Iterator[Floats]:
-    """Yields weights of n examples: each once, (1, n), and then blocks of resamples, (B, n)."""
-    random = np.random.default_rng(seed)
-    yield np.ones((1, n))
-    for _ in range(RESAMPLES // _BLOCK):
-        yield random.multinomial(n, np.full(n, 1 / n), size=_BLOCK).astype(np.float64)
-
-
 def _drawn(kind: Statistic, labels_N: Floats, sides: Sequence[Sequence[Floats]], seed: int) -> tuple[Floats, Floats]:
     """Returns by seed the score, or the first side's minus the second's: as it is, (S,), and resampled, (S, B)."""
-    parts = list[Floats]()
-    for weights_BN in example_weights(len(labels_N), seed):
-        first, *other = (_scores(kind, labels_N, side, weights_BN) for side in sides)
+    random, n, parts = np.random.default_rng(seed), len(labels_N), list[Floats]()
+    for rows in [1, *([_BLOCK] * (RESAMPLES // _BLOCK))]:
+        drawn = np.ones((1, n)) if rows == 1 else random.multinomial(n, np.full(n, 1 / n), size=rows)
+        weights = drawn.astype(np.float64)
+        first, *other = (_scores(kind, labels_N, side, weights) for side in sides)
         parts.append(first - other[0] if other else first)
     return parts[0][:, 0], np.concatenate(parts[1:], axis=1)
 

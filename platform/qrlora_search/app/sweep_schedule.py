@@ -110,6 +110,8 @@ SuccessExitStatus=3 4
 Restart=on-failure
 RestartSec=1min
 RestartPreventExitStatus=1 2
+# Not to Ray's own processes: a driver that finds them gone cannot end cleanly.
+KillMode=mixed
 KillSignal=SIGTERM
 TimeoutStopSec=5min
 """
