@@ -12,7 +12,7 @@ from qrlora_search.prepare.preparation import hash_state
 
 
 def is_refused_on_another_base(model: str, base: Path) -> None:
-    """Check that a model in MLflow refuses its base with other factors, and with other weights and their description."""
+    """Check that a model in MLflow refuses a base with other factors, or other weights and their description."""
     (factors,) = base.glob("factors-*.safetensors")
     content = factors.read_bytes()
     factors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
