@@ -1,12 +1,15 @@
 """What matters, asked of real tasks: fixed configurations trained from several warm-ups, each on its own rows of train.
 
     python -m tests.benchmarks.findings --task cola --data "$GLUE" [--seeds 8] [--train-limit 2000]
+    python -m tests.benchmarks.findings --task cola --data "$GLUE" --first-seed 5 --seeds 3     # three more seeds
+    python -m tests.benchmarks.findings --task cola --data "$GLUE" --only gradient tilted-front  # some searches alone
     python -m tests.benchmarks.findings_report          # docs/findings.md from what is kept
 
 A seed is a warm-up, a draw of the rows of train (where --train-limit leaves some out) and an order of batches. Every
 configuration differs from one of them, the first, in one thing; bases and ways to count that a space holds fixed are
 searches of their own on the same warm-up. Nothing is selected, so all are scored on the report split. What is kept, in
-tests/benchmarks/findings_data, are packed predictions without texts. Killed, the same command goes on.
+tests/benchmarks/findings_data, are packed predictions without texts; more seeds or searches join what is kept where
+the warm-up's control is the same. Killed, the same command goes on.
 """
 
 import argparse
@@ -41,6 +44,7 @@ TILT = 0.25
 MATCHED = 0.02
 """The learning rate at which steps along the unit rows of other bases are about as large as along QR's at 0.01."""
 MATCHED_SVD, MATCHED_RANDOM = f"SVD, lr {MATCHED}", f"random basis, lr {MATCHED}"
+SEARCHES = ("main", "threshold", "warmed-up", "matched", "tilted", "gradient", "tilted-front")
 FRONT = {"tau 0.25": {"tau": 0.25}, FIRST: {}, "tau 0.75": {"tau": 0.75}, "all four matrices": {"matrices": "qkvo"}}
 """A front of four sizes, and what differs in them from the first configuration."""
 BY_GRADIENT, MORE_Q, MORE_V = ", by gradient", ", more of Wq", ", more of Wv"
@@ -158,7 +162,7 @@ def checked(asked: argparse.Namespace, seed: int, folder: str) -> Checked:
 
 def plans(asked: argparse.Namespace) -> Iterator[tuple[int, Planned, Named]]:
     """Yield every search: its seed, its plan, and its configurations by name."""
-    for seed in range(asked.seeds):
+    for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
         one = checked(asked, seed, "main")
         table = paper_space(one.space).model_dump(mode="json")
         plain = SearchSpace.model_validate(table)
@@ -167,9 +171,11 @@ def plans(asked: argparse.Namespace) -> Iterator[tuple[int, Planned, Named]]:
         main = SearchSpace.model_validate({**table, "head": heads, "bases": ways})
         planned = plan_search(replace(one, space=main))
         depth = planned.plan.encoder.layers
-        yield seed, *filled(planned, main_rows(main, depth))
+        if "main" in asked.only:
+            yield seed, *filled(planned, main_rows(main, depth))
         for name, space, rows in other_spaces(plain, depth, Counted(planned)):
-            yield seed, *filled(plan_search(replace(checked(asked, seed, name), space=space)), rows)
+            if name in asked.only:
+                yield seed, *filled(plan_search(replace(checked(asked, seed, name), space=space)), rows)
 
 
 def filled(planned: Planned, rows: Named) -> tuple[Planned, Named]:
@@ -222,16 +228,38 @@ def keep(asked: argparse.Namespace, searches: list[tuple[int, Planned, Named]]) 
         for name, one in mine.items():
             if one is not None:
                 rows.setdefault(name, {})[str(seed)] = one
-    facts = {
+    facts: dict[str, Any] = {
         "task": plan.task, "stand_in": plan.stand_in, "model": plan.model.name, "precision": plan.precision,
-        "data_hash": plan.data.fingerprint, "train_rows": plan.counts.train, "split": split, "seeds": asked.seeds,
+        "data_hash": plan.data.fingerprint, "train_rows": plan.counts.train, "split": split,
         "encoder_parameters": plan.encoder.parameters,
     }  # fmt: skip
     HERE.mkdir(exist_ok=True)
     file = HERE / f"{plan.task}.json"
     content = {"version": 1, "facts": facts, "labels": labels, "controls": controls, "rows": rows}
+    if file.exists():
+        content = joined(json.loads(file.read_text(encoding="utf-8")), content, whole=set(asked.only) >= set(SEARCHES))
+    content["facts"]["seeds"] = len(content["controls"])
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return file
+
+
+def joined(kept: dict[str, Any], new: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    """Return what is kept with new seeds and rows. A seed whose warm-up is another one than before (its control
+    predicts otherwise, as on another processor) is replaced where all of its searches are there, and else refused.
+    """
+    differ = {name for name in new["facts"] if kept["facts"].get(name) != new["facts"][name]}
+    if differ or kept["labels"] != new["labels"]:
+        raise SystemExit(
+            f"what is kept has another {', '.join(sorted(differ)) or 'label'}: take it away, or ask as then"
+        )
+    changed = {seed for seed, packed in new["controls"].items() if kept["controls"].get(seed, packed) != packed}
+    if changed and not whole:
+        raise SystemExit(f"seeds {', '.join(sorted(changed))}: another warm-up than what is kept; train all searches")
+    rows = {}
+    for name in [*kept["rows"], *(one for one in new["rows"] if one not in kept["rows"])]:
+        before = {seed: row for seed, row in kept["rows"].get(name, {}).items() if seed not in changed}
+        rows[name] = before | new["rows"].get(name, {})
+    return {**new, "controls": kept["controls"] | new["controls"], "rows": rows}
 
 
 def main() -> None:
@@ -240,7 +268,9 @@ def main() -> None:
     parser.add_argument("--task", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--model", default="embedded")
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=8, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=SEARCHES, default=SEARCHES, help="searches of a seed")
     parser.add_argument("--train-limit", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=Path("runs/findings"))
     asked = parser.parse_args()
