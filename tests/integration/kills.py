@@ -77,9 +77,9 @@ class Started:
         workers[0].kill()
         return self.until(lambda rows: Counter(row.kind for row in rows)["retried"] > before)
 
-    def signalled(self, number: signal.Signals, again_s: float | None = None) -> int:
-        """Send a signal, once or twice, and return the exit code."""
-        os.kill(self.process.pid, number)
+    def signalled(self, number: signal.Signals, again_s: float | None = None, *, group: bool = False) -> int:
+        """Send a signal, once or twice, or to the whole group as `timeout` does, and return the exit code."""
+        (os.killpg if group else os.kill)(self.process.pid, number)
         if again_s is not None:
             time.sleep(again_s)
             os.kill(self.process.pid, number)

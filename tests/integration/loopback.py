@@ -1,6 +1,7 @@
 """A Ray cluster of several nodes on loopback addresses: separate raylets, which ask for a token."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -21,6 +22,8 @@ from search_runs import free_port
 PATIENCE_S = 120.0
 HEALTH = {"initial_delay_ms": 1000, "period_ms": 500, "timeout_ms": 3000, "failure_threshold": 3}
 """A dead node is noticed within seconds, in place of half a minute."""
+COUNTED = {"object_manager_default_chunk_size": 4096, "debug_dump_period_milliseconds": 500}
+"""What a node pulls comes in small chunks, and it writes soon how many there were."""
 ALIVE = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
 
 
@@ -71,6 +74,12 @@ class Loopback:
         """Return whether a trial's worker runs on a node."""
         return bool(workers_of(self.nodes[place].pid))
 
+    def pulled(self, place: int) -> int:
+        """Return how many chunks of objects a node has pulled from others, by what it writes itself."""
+        time.sleep(2 * COUNTED["debug_dump_period_milliseconds"] / 1000)
+        state = self.scratch / str(place) / "session_latest" / "logs" / "debug_state.txt"
+        return int(re.findall(r"num chunks received total: (\d+)", state.read_text())[-1])
+
     def kill(self, place: int) -> None:
         """Kill a node by force, with all that runs on it."""
         if self.nodes[place].poll() is None:
@@ -97,6 +106,7 @@ def loopback(folder: Path, environment: Mapping[str, str], dashboard: bool = Fal
     scratch = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))  # short: sockets have paths of 107 characters at the most
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     quick = {f"RAY_health_check_{name}": str(value) for name, value in HEALTH.items()}
+    quick |= {f"RAY_{name}": str(value) for name, value in COUNTED.items()}
     own = {**environment, **quick, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "PATH": path}
     found = Loopback(free_port(), free_port(), own, folder, scratch)
     try:

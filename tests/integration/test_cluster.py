@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import promise
-from kills import Started
-from loopback import Loopback, loopback
+from kills import Started, workers_of
+from loopback import COUNTED, Loopback, loopback
 from qrlora_search.app.reading import read_search
 from qrlora_search.values.states import TrialState
 from search_runs import SPACE, Place, make_place
@@ -80,7 +80,8 @@ def test_labels_are_read_and_the_program_itself_reaches_every_node(cluster):
 
 
 def test_a_search_outlives_a_node_and_uses_one_that_joins(far, cluster):
-    budget, log = 14, far.folder / "out.log"
+    budget, log = 16, far.folder / "out.log"
+    model = (far.folder / "model" / "model.safetensors").stat().st_size
     given = ("--budget", str(budget), "--address", cluster.address, "--label", "zone=b", "--output", "out")
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -90,8 +91,17 @@ def test_a_search_outlives_a_node_and_uses_one_that_joins(far, cluster):
     run = Started(process, far.folder / "out", log)
     assert run.until(lambda rows: _count(rows, "ended") > 0 and cluster.trains(2)), run.text()
     seen = _count(promise.events(run.output), "report")
-    assert run.until(lambda rows: _count(rows, "report") > seen + 4 and _live(rows) >= 3), run.text()
+    assert run.until(lambda rows: _count(rows, "report") > seen + 4 and _live(rows) >= 3 and cluster.trains(1)), (
+        run.text()
+    )
     assert not cluster.trains(0), "the head has another label"
+    pulled = cluster.pulled(1)
+    assert pulled * COUNTED["object_manager_default_chunk_size"] > model, "what is trained on came from another node"
+    workers_of(cluster.nodes[1].pid)[0].kill()
+    assert run.until(lambda rows: _count(rows, "retried") > 0 and cluster.trains(1)), run.text()
+    seen = _count(promise.events(run.output), "report")
+    assert run.until(lambda rows: _count(rows, "report") > seen + 8 and _live(rows) >= 3), run.text()
+    assert cluster.pulled(1) < 1.5 * pulled, "a node pulls it once, not once a worker"
     cluster.kill(2)  # both nodes of this label train one, and one waits
     cluster.start(f"--address={cluster.address}", labels="zone=b")
     assert run.until(lambda rows: cluster.trains(3)), run.text()
@@ -103,7 +113,7 @@ def test_a_search_outlives_a_node_and_uses_one_that_joins(far, cluster):
     assert history.outcome == "complete"
     assert not history.in_state(TrialState.FAILED)
     assert history.in_state(TrialState.FINISHED)
-    assert _count(promise.events(run.output), "retried")
+    assert _count(promise.events(run.output), "retried") > 1
     assert promise.broken(run.output, far.folder / "runs" / "mlflow.db", budget) == []
     assert cluster.alive() == 3
 

@@ -55,7 +55,7 @@ def test_three_drivers_and_two_workers_are_killed_and_signals_end_it_and_the_fro
     run = go_on(place)
     assert run.until(training)
     assert run.kill_worker()
-    assert run.signalled(signal.SIGTERM) == 143
+    assert run.signalled(signal.SIGTERM, group=True) == 143
     assert "--resume" in run.text()
     assert "Traceback" not in run.text()
 
@@ -109,7 +109,7 @@ def test_the_warm_ups_worker_is_killed_and_a_signal_ends_it_before_any_trial(pla
 
     run = start(slow, "warm", *given)
     assert said(run, "warm-up epoch 1 of 100")  # the rest would take minutes: it is ended, and not waited for
-    assert run.signalled(signal.SIGTERM) == 143
+    assert run.signalled(signal.SIGTERM, group=True) == 143
     assert "interrupted by SIGTERM: what is made is kept" in run.text()
     assert "Traceback" not in run.text()
 

@@ -4,7 +4,7 @@ import pytest
 from tests.benchmarks.findings import joined
 
 
-def table(controls, **rows):
+def table(controls, **rows: dict):
     return {"facts": {"task": "cola"}, "labels": "L", "controls": controls, "rows": rows}
 
 
