@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,3 +120,22 @@ def end_group(leader: subprocess.Popen[str], gently: signal.Signals) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(leader.pid, signal.SIGKILL)
         leader.wait(30)
+
+
+def serve(database: Path, port: int) -> subprocess.Popen[str]:
+    """Start a real tracking server on loopback and wait until it answers."""
+    script = Path(sys.executable).parent / "qrlora-search"
+    command = [str(script), "ui", "--port", str(port), "--tracking-uri", f"sqlite:///{database}"]
+    with (database.parent / "server.log").open("a") as log:
+        server = subprocess.Popen(
+            command, cwd=database.parent, stdout=log, stderr=log, start_new_session=True, text=True
+        )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+                return server
+        except OSError:
+            time.sleep(0.3)
+    end_group(server, signal.SIGKILL)
+    raise TimeoutError("the tracking server does not answer")

@@ -2,17 +2,13 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 
 import promise
 from kills import PATIENCE_S, Started, moments, start, training, workers_of
-from search_runs import Place, end_group, free_port, make_place
+from search_runs import Place, end_group, free_port, make_place, serve
 
 BUDGET = 5
 ONE_AT_A_TIME = ("--budget", str(BUDGET), "--concurrency", "1")
@@ -131,22 +127,3 @@ def said(run: Started, words: str) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def serve(database: Path, port: int) -> subprocess.Popen[str]:
-    """Start a real tracking server on loopback and wait until it answers."""
-    script = Path(sys.executable).parent / "qrlora-search"
-    command = [str(script), "ui", "--port", str(port), "--tracking-uri", f"sqlite:///{database}"]
-    with (database.parent / "server.log").open("a") as log:
-        server = subprocess.Popen(
-            command, cwd=database.parent, stdout=log, stderr=log, start_new_session=True, text=True
-        )
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return server
-        except OSError:
-            time.sleep(0.3)
-    end_group(server, signal.SIGKILL)
-    raise TimeoutError("the tracking server does not answer")

@@ -6,6 +6,7 @@ Not part of `make test`, for its time: `make evidence`.
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 import promise
 from qrlora_search.app.sweep_compare import SweepReport
 from qrlora_search.app.sweep_record import load_record
-from search_runs import LEARNT, SPACE, Place, end_group, make_place
+from search_runs import LEARNT, SPACE, Place, end_group, free_port, make_place, serve
 
 pytestmark = pytest.mark.evidence
 
@@ -138,6 +139,33 @@ def test_one_runs_at_a_time_and_an_interrupt_between_searches_is_taken_up(tmp_pa
     assert {one.state for one in record.entries.values()} == {"done"}
     for entry in record.entries.values():
         assert promise.broken(folder / entry.output, folder / "runs/mlflow.db", 2) == []
+
+
+def test_what_mlflow_lacks_of_an_ended_night_is_brought_by_the_same_command(tmp_path_factory):
+    folder, port = tmp_path_factory.mktemp("away"), free_port()
+    place = make_place(folder, tmp_path_factory.mktemp("cache"), "sst2", "bert")
+    tracked = f'[storage]\ntracking_uri = "http://127.0.0.1:{port}"\n'
+    (folder / "sweep.toml").write_text(SPEC.format(budget=2, seeds=0) + tracked)
+    (folder / "space.toml").write_text(SPACE)
+    given = ("run", "sweep.toml", "--slot", "one", "--scheduled")
+    away = said(place, *given)
+    assert away.returncode == 0, away.stdout + away.stderr
+    assert "the sweep goes on, and MLflow catches up" in away.stdout
+    output = folder / load_record(folder / "runs/sweeps/nights/one").entries[KEY].output
+    before = promise.events(output)
+    server = serve(folder / "server.db", port)
+    try:
+        for _ in range(2):  # the second time nothing is lacking
+            again = said(place, *given)
+            assert again.returncode == 0, again.stdout + again.stderr
+    finally:
+        end_group(server, signal.SIGINT)
+    assert promise.broken(output, folder / "server.db", 2) == []
+    more = promise.events(output)[len(before) :]
+    assert [one.kind for one in more] == ["delivered"]
+    with sqlite3.connect(folder / "server.db") as database:
+        asked = "select value from tags where key = 'qrlora.sweep'"
+        assert database.execute(asked).fetchall() == [("nights/one",)]
 
 
 SNAPSHOT = re.sub(r"\d", "", f"{KEY}.json")
