@@ -1,6 +1,7 @@
 """The Pareto explorer: a Streamlit page over MLflow and front views. Start it with `python -m platform.explorer`."""
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -13,6 +14,7 @@ from exploring_data import Loaded, Search, Trial
 
 ADDRESS = os.environ.get("QRLORA_TRACKING", "sqlite:///runs/mlflow.db")
 REFRESH_S = 4.0
+WATCH_S = 10.0
 NO_DECISION = {"finished": "nothing: it was not asked", "derived": "nothing: it was not trained"}
 
 
@@ -46,6 +48,19 @@ def spectra_of(run: str) -> dict[str, Any]:
     return data.json_file(store(), run, "spectra.json")
 
 
+def known_searches() -> list[tuple[str, str, bool]]:
+    """Returns every search that there is, as its experiment, its run, and whether it runs."""
+    tasks = found_tasks()
+    return [(one, search.run, search.live) for one, task in tasks.items() for search in found_searches(one, task)]
+
+
+def watch(known: list[tuple[str, str, bool]]) -> None:
+    """Draws the page anew once a search has begun or ended."""
+    with suppress(MlflowException, SQLAlchemyError, OSError):  # the page says so
+        if known_searches() != known:
+            st.rerun()
+
+
 def main() -> None:
     """Draws the page; a tracking store that does not answer becomes a message with the remedy."""
     st.set_page_config(page_title="QR-LoRA Pareto explorer", layout="wide")
@@ -53,6 +68,7 @@ def main() -> None:
     try:
         with st.spinner("reading MLflow"):
             tasks = found_tasks()
+            st.fragment(watch, run_every=WATCH_S)(known_searches())
         if not tasks:
             st.info("No search has run yet. Start one with `make search`; it shows up here while it runs.")
             return
@@ -77,14 +93,16 @@ def choose(tasks: dict[str, str]) -> list[Search]:
     """Returns the searches picked in the side bar."""
     with st.sidebar:
         experiment = st.selectbox("Task", list(tasks), format_func=lambda one: tasks[one])
-        known = found_searches(experiment, tasks[experiment])
-        names = {f"{one.name}{' (running)' if one.live else ''} {one.search_id[:6]}": one for one in known}
-        picked = st.multiselect("Searches", list(names), default=list(names)[:1])
+        known = {one.run: one for one in found_searches(experiment, tasks[experiment])}
+        names = {one.run: f"{one.name}{' (running)' if one.live else ''} {one.search_id[:6]}" for one in known.values()}
+        runs, key = list(known), f"searches of {experiment}"
+        first = {"default": runs[:1]} if key not in st.session_state else {}  # later the user's picks are kept
+        picked = st.multiselect("Searches", runs, format_func=lambda run: names.get(run, run), key=key, **first)
         if not known:
             st.info("This task has no search.")
         elif not picked:
             st.info("Pick a search.")
-    return [names[one] for one in picked]
+    return [known[run] for run in picked if run in known]
 
 
 def page(experiment: str, task: str, runs: list[str]) -> None:
