@@ -104,6 +104,18 @@ def pairs(n=3):
     return [TEXTS[:n], TEXTS[::-1][:n]]
 
 
+def test_the_base_of_an_export_holds_what_it_is_put_together_from_and_no_more(done, exports, tmp_path):
+    (done.output / "base" / "factors-svd.safetensors").write_bytes(b"of another method")
+    assert (
+        main(["export", str(done.output), "--trial", str(done.trial), "--as", "native", "--to", str(tmp_path / "n")])
+        == 0
+    )
+    (done.output / "base" / "factors-svd.safetensors").unlink()
+    assert [one.name for one in (tmp_path / "n" / "base").glob("factors-*")] == ["factors-qr.safetensors"]
+    assert not list((exports / "lora" / "base").glob("factors-*"))
+    assert main(["predict", str(tmp_path / "n"), "a b", "the cat"]) == 0
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_scores_as_the_search_recorded(done, exports, form, capsys):
     assert main(["evaluate", str(exports / form), "--data", done.data, *base_of(done, form)]) == 0

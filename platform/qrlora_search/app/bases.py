@@ -19,6 +19,7 @@ from qrlora_search.values.errors import UserError
 BASE = "base"
 BASE_FILE = "base.json"
 MODEL, MADE = "model.safetensors", "bases.safetensors"
+FACTORS_PREFIX = "factors-"
 _NOT_COPIED = {"inputs.json"}
 
 
@@ -59,7 +60,7 @@ def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
 
 def factors_file(how: str) -> str:
     """Returns the name of the file with a factorisation of every projection."""
-    return f"factors-{how}.safetensors"
+    return f"{FACTORS_PREFIX}{how}.safetensors"
 
 
 def read_base(folder: Path, remedy: str = "name the search's `base` folder with --base") -> dict[str, Any]:

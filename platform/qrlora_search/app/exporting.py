@@ -14,7 +14,16 @@ from safetensors.numpy import load_file, save_file
 
 from qrlora_search.adapters.peft_exchange.lora import head_weights, write_lora
 from qrlora_search.app.adapted import EXPORT_FILE, NATIVE, Adapted, assemble
-from qrlora_search.app.bases import BASE, BASE_FILE, MODEL, factors_file, hash_file, link_or_copy, read_base
+from qrlora_search.app.bases import (
+    BASE,
+    BASE_FILE,
+    FACTORS_PREFIX,
+    MODEL,
+    factors_file,
+    hash_file,
+    link_or_copy,
+    read_base,
+)
 from qrlora_search.app.model_card import model_card
 from qrlora_search.app.picking import find_finished, pick_member
 from qrlora_search.app.reading import read_search
@@ -80,7 +89,7 @@ def export(request: ExportRequest) -> Path:
             configuration, tensors = keep_largest(configuration, tensors, _directions(base, configuration), kept)
         content = _facts(request, history, _Exported(plan, trial, kept, configuration), facts)
         adapted = assemble(base, configuration, tensors, content)
-        _write(request, adapted, tensors, draft)
+        _write(request, adapted, tensors, draft, configuration)
         content["files"] = {one.name: hash_file(one) for one in sorted(draft.iterdir()) if one.is_file()}
         (draft / EXPORT_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (draft / "README.md").write_text(model_card(content), encoding="utf-8")
@@ -135,7 +144,13 @@ def _directions(base: Path, configuration: Configuration) -> Callable[[int, Matr
     return lambda layer, kind: (arrays[f"{layer}.{kind}.q"], arrays[f"{layer}.{kind}.rt"])
 
 
-def _write(request: ExportRequest, adapted: Adapted, tensors: dict[str, NDArray[np.generic]], folder: Path) -> None:
+def _write(
+    request: ExportRequest,
+    adapted: Adapted,
+    tensors: dict[str, NDArray[np.generic]],
+    folder: Path,
+    configuration: Configuration,
+) -> None:
     base, family = request.output / BASE, str(adapted.config["model_type"])
     for file in sorted(base.iterdir()):
         if file.suffix != ".safetensors" and file.name not in {BASE_FILE, "config.json"}:
@@ -151,8 +166,16 @@ def _write(request: ExportRequest, adapted: Adapted, tensors: dict[str, NDArray[
         write_lora(folder, family, adapted.factors, head, BASE)
     if request.with_base:
         (folder / BASE).mkdir()
+        needed = {factors_file(how) for how in _factors_needed(request.form, configuration)}
         for file in sorted(base.iterdir()):
-            link_or_copy(file, folder / BASE / file.name)
+            if not file.name.startswith(FACTORS_PREFIX) or file.name in needed:
+                link_or_copy(file, folder / BASE / file.name)
+
+
+def _factors_needed(form: str, configuration: Configuration) -> tuple[str, ...]:
+    """Returns the factorisations that an export is put together from on its base: a native one's alone."""
+    how = FACTORS_OF.get(configuration.method)
+    return (how,) if form == "native" and how is not None else ()
 
 
 def _scores(history: History, trial: int, kept: int | None) -> dict[str, Any]:
@@ -173,6 +196,7 @@ def _scores(history: History, trial: int, kept: int | None) -> dict[str, Any]:
 def _facts(request: ExportRequest, history: History, what: _Exported, base: dict[str, Any]) -> dict[str, Any]:
     plan, trial, configuration = what.plan, what.trial, what.configuration
     scores = _scores(history, trial.number, what.kept)
+    factors = {how: base["factors"][how] for how in _factors_needed(request.form, configuration)}
     controls = {split: history.scored[None, split].metrics for split in scores if (None, split) in history.scored}
     return {
         "version": 1,
@@ -191,7 +215,7 @@ def _facts(request: ExportRequest, history: History, what: _Exported, base: dict
         "warm_up_parameters": plan.encoder.parameters + plan.encoder.head_parameters,
         "labels": base["labels"],
         "max_length": base["max_length"],
-        "base": {"weights": base["weights"], "factors": base["factors"], "files": base.get("files", {})},
+        "base": {"weights": base["weights"], "factors": factors, "files": base.get("files", {})},
         "scores": scores,
         "control": controls,
         "provenance": {
