@@ -132,6 +132,37 @@ def test_a_time_limit_ends_a_search_on_a_cluster_and_it_is_resumed(far, cluster)
     assert history.outcome == "complete"
 
 
+@pytest.mark.evidence
+def test_fractions_of_a_gpu_are_given_out(far, cluster):
+    """Ray believes a node that says it has a GPU: torch finds none there, and trains on the processor."""
+    warm = far.run("--budget", "1", "--output", "warm")  # a warm-up would take a whole one, with NCCL
+    assert warm.returncode == 0, warm.stdout + warm.stderr
+    cluster.start(f"--address={cluster.address}", "--num-cpus=4", "--num-gpus=1", labels="zone=g")
+    given = ("--address", cluster.address, "--label", "zone=g", "--gpus-per-trial")
+    half = far.run("--budget", "8", *given, "0.5", "--output", "half")
+    assert half.returncode == 0, half.stdout + half.stderr
+    assert "0.5 GPU each" in half.stdout
+    rows = promise.events(far.folder / "half")
+    assert max(_live(rows[:place]) for place in range(len(rows))) == 3, "two train, and one waits"
+    assert _training(rows) == 2
+    fifth = far.run("--budget", "8", *given, "0.2", "--output", "fifth")
+    assert fifth.returncode == 0, fifth.stdout + fifth.stderr
+    assert _training(promise.events(far.folder / "fifth")) == 4, "four processors hold four"
+    history, _ = read_search(far.folder / "half", "OUTPUT")
+    assert (history.outcome, len(history.searched)) == ("complete", 8)
+
+
+def _training(rows: list[promise.Row]) -> int:
+    """Return how many trials were trained side by side at the most: reports between another's first and last."""
+    spans: dict[int, list[int]] = {}
+    for row in rows:
+        if row.kind == "report" and row.trial is not None and row.trial >= 0:
+            spans.setdefault(row.trial, []).append(row.sequence)
+    return max(
+        sum(min(one) <= row.sequence <= max(one) for one in spans.values()) for row in rows if row.kind == "report"
+    )
+
+
 def _count(rows: list[promise.Row], kind: str) -> int:
     return sum(row.kind == kind for row in rows)
 
