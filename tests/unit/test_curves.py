@@ -1,9 +1,11 @@
 """Tables of learning curves: kept and read again; synthetic families are seeded and as hard as they say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.benchmarks.record_curves import joined
 
 from qrlora_search.adapters.simulated.curves import ReplayedFailureError, load_curves, save_curves
 from qrlora_search.adapters.simulated.families import CONTROL, FAMILIES, make_family
@@ -33,6 +35,22 @@ def test_another_version_is_refused(tmp_path):
     file.write_text(file.read_text().replace('"version": 1', '"version": 2'))
     with pytest.raises(ValueError, match="version 2 of a table of curves; this code reads 1"):
         load_curves(tmp_path, table.name)
+
+
+def test_parts_of_a_table_join_once_and_only_where_the_warm_up_is_the_same():
+    whole = make_family("steady", 0, 30)
+    facts = {**whole.facts, "asked": 20, "configurations": 20}
+    kept = replace(whole, curves=whole.curves[:20], facts=facts)
+    more = replace(whole, curves=whole.curves[15:], facts={**facts, "asked": 30, "configurations": 15})
+    table = joined(kept, more)
+    assert [one.configuration for one in table.curves] == [one.configuration for one in whole.curves]
+    assert (table.facts["asked"], table.facts["configurations"]) == (30, 30)
+    assert joined(None, more) is more
+    other = replace(more, control=whole.curves[0].reports[-1])
+    with pytest.raises(SystemExit, match="the warm-up is another one"):
+        joined(kept, other)
+    with pytest.raises(SystemExit, match="another train_limit"):
+        joined(kept, replace(more, facts={**more.facts, "train_limit": 7}))
 
 
 def test_a_replay_gives_the_reports_and_fails_where_the_trial_did():
