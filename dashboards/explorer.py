@@ -133,15 +133,16 @@ def filtered(trials: list[Trial]) -> list[Trial]:
     states = sorted({one.state for one in trials})
     methods = sorted({one.method for one in trials})
     kinds = sorted({one.params.get("matrices", "") for one in trials})
-    kept_states = columns[0].multiselect("Status", states, default=states)
-    kept_methods = columns[1].multiselect("Method", methods, default=methods)
-    kept_kinds = columns[2].multiselect("Matrices", kinds, placeholder="all")
-    most = columns[3].number_input("At most so many parameters", min_value=0, value=0, help="0: no limit")
+    # By keys: what is picked is kept while states and methods are added by a search that runs.
+    kept_states = columns[0].multiselect("Status", states, placeholder="all", key="status")
+    kept_methods = columns[1].multiselect("Method", methods, placeholder="all", key="method")
+    kept_kinds = columns[2].multiselect("Matrices", kinds, placeholder="all", key="matrices")
+    most = columns[3].number_input("At most so many parameters", min_value=0, value=0, help="0: no limit", key="most")
     return [
         one
         for one in trials
-        if one.state in kept_states
-        and one.method in kept_methods
+        if (not kept_states or one.state in kept_states)
+        and (not kept_methods or one.method in kept_methods)
         and (not kept_kinds or one.params.get("matrices", "") in kept_kinds)
         and (not most or one.parameters <= most)
     ]
@@ -151,7 +152,11 @@ def show_front(loaded: list[Loaded], shown: list[Trial]) -> None:
     """Draws the front and takes clicks: the trial of a clicked point becomes the one in detail."""
     figure = figures.front_figure(loaded, shown)
     st.plotly_chart(figure, key="front", on_select=lambda: take_click(loaded), selection_mode="points", width="stretch")
-    st.caption(f"{len(shown)} trials shown. Click a point, or pick a trial below, for its story.")
+    derived = sum(one.state == "derived" for one in shown)
+    st.caption(
+        f"{len(shown) - derived} trials and {derived} adapters derived of them are shown. Click a point, or pick a "
+        "trial below, for its story."
+    )
 
 
 def take_click(loaded: list[Loaded]) -> None:
@@ -191,6 +196,8 @@ def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
         if trial.state in {"finished", "derived"} and trial.number >= 0:
             st.code(data.export_command(search, trial), language="bash", wrap_lines=True)
         st.link_button("This trial in MLflow", data.run_link(ADDRESS, search.experiment, trial.run))
+        if trial.own_run:
+            st.link_button("This adapter in MLflow", data.run_link(ADDRESS, search.experiment, trial.own_run))
         st.markdown("What the stopping rule said, by epoch")
         st.code(trial.decisions or NO_DECISION.get(trial.state, "nothing yet"), language=None, wrap_lines=True)
         hidden = {"ranks", "words"}
@@ -201,7 +208,8 @@ def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
         )  # fmt: skip
     with right:
         score, loss = (data.curve(store(), trial.run, name) for name in ("score", "held_out_loss"))
-        st.plotly_chart(figures.curve_figure(trial, score, loss), key="curve", width="stretch")
+        rows = search.params.get("counts.selection", "?")
+        st.plotly_chart(figures.curve_figure(trial, score, loss, rows), key="curve", width="stretch")
         spectra = spectra_of(search.run)
         cuts = data.cuts(trial, spectra)
         if cuts:
@@ -226,8 +234,9 @@ def show_search(one: Loaded) -> None:
     if not ADDRESS.startswith("http"):
         st.caption("The links need `make ui`, which serves MLflow at 127.0.0.1:5000.")
     if search.live:
+        rows = search.params.get("counts.selection", "?")
         st.plotly_chart(
-            figures.live_figure(data.curve(store(), search.run, "hypervolume")), key=f"live {search.run}",
+            figures.live_figure(data.curve(store(), search.run, "hypervolume"), rows), key=f"live {search.run}",
             width="stretch",
         )  # fmt: skip
     picks, importance, bill = st.tabs(["Picks", "Importance", "The bill"])

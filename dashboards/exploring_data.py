@@ -3,8 +3,10 @@
 import json
 import math
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -50,7 +52,8 @@ class Search:
 @dataclass(frozen=True)
 class Trial:
     """A trial's run: its size, newest score and standard error over n examples, and what was decided about it. parent:
-    its search's run. kept: so many of its coefficients, the largest, where it is derived from the trial.
+    its search's run. kept: so many of its coefficients, the largest, where it is derived from the trial; own_run:
+    the run of such an adapter, where it has one.
     """
 
     run: str
@@ -67,6 +70,7 @@ class Trial:
     params: dict[str, str]
     parent: str = ""
     kept: int | None = None
+    own_run: str = ""
 
     @property
     def name(self) -> str:
@@ -174,20 +178,31 @@ def load(store: Any, search: Search) -> Loaded:
     if view:  # a trial's run is tagged for what is derived of it, too
         whole = {one["trial"] for one in view["members"] if one.get("kept") is None}
         trials = [replace(one, on_front=one.number in whole) for one in trials]
-    return Loaded(search, [*trials, *derived_of(view, trials)], view, front_of(view, trials))
+    condition = f"tags.`qrlora.search` = '{search.search_id}' AND tags.`qrlora.kind` = 'derived'"
+    runs = _runs(store, search.experiment, condition) if view else []
+    own = {(int(one.data.tags["qrlora.derived_from"]), int(one.data.metrics.get("parameters", 0))): one for one in runs}
+    return Loaded(search, [*trials, *derived_of(view, trials, own)], view, front_of(view, trials))
 
 
-def derived_of(view: dict[str, Any], trials: list[Trial]) -> list[Trial]:
-    """Returns the derived adapters of a front view as points: their trial's own facts, with fewer coefficients."""
+def derived_of(
+    view: dict[str, Any], trials: list[Trial], own: Mapping[tuple[int, int], Any] = MappingProxyType({})
+) -> list[Trial]:
+    """Returns the derived adapters of a front view as points: their trial's own facts, with fewer coefficients. own:
+    the MLflow runs of those that are members, by trial and number of coefficients.
+    """
     by_number = {one.number: one for one in trials}
     members = {(one["trial"], one.get("kept")) for one in view.get("members", [])}
-    return [
-        replace(by_number[point["trial"]], parameters=point["parameters"], score=point["score"], state="derived",
-                on_front=(point["trial"], point["parameters"]) in members, error=None, kept=point["parameters"],
-                rank="", reason="its coefficients of the largest effect, scored without training")
-        for point in view.get("points", [])
-        if point["state"] == "derived" and point["trial"] in by_number
-    ]  # fmt: skip
+    found = []
+    for point in view.get("points", []):
+        if point["state"] == "derived" and point["trial"] in by_number:
+            place = (point["trial"], point["parameters"])
+            found.append(replace(
+                by_number[point["trial"]], parameters=point["parameters"], score=point["score"], state="derived",
+                on_front=place in members, kept=point["parameters"], rank="",
+                own_run=own[place].info.run_id if place in own else "",
+                reason="its coefficients of the largest effect, scored without training",
+            ))  # fmt: skip
+    return found
 
 
 def _trial(run: Any, search: Search) -> Trial:

@@ -1,5 +1,6 @@
 """The explorer's figures, from plain data. Colours are Okabe and Ito's; markers and dashes say the same in black."""
 
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -62,7 +63,7 @@ def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
         figure.add_scatter(
             x=[CONTROL_X], y=[control], mode="markers", name=f"{one.search.name}: control {control:.3f}",
             marker={"symbol": f"{FRONT_SYMBOLS[place % 6]}-open", "size": 11, "color": "#000000"},
-            text=["control: the warmed-up model, 0 adapter parameters"],
+            text=["control: the warmed-up model, 0 adapter parameters"], error_y=_reach(one),
         )  # fmt: skip
     if not members:
         return
@@ -79,6 +80,17 @@ def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
             "arrayminus": [member.score - member.low for member in members],
         },
     )  # fmt: skip
+
+
+def _reach(one: Loaded) -> dict[str, Any] | None:
+    """Returns how far the control's 95 % interval reaches, where a front view holds it."""
+    found = [each["selection"] for each in one.view.get("controls", []) if each["kind"] == "warm-up"]
+    if not found:
+        return None
+    below, above = found[0]["score"] - found[0]["low"], found[0]["high"] - found[0]["score"]
+    return {
+        "type": "data", "symmetric": False, "thickness": 1, "array": [max(0.0, above)], "arrayminus": [max(0.0, below)],
+    }  # fmt: skip
 
 
 def _range(figure: go.Figure) -> list[float] | None:
@@ -105,12 +117,17 @@ def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
     )
     figure.update_layout(
         template="simple_white", height=540, clickmode="event+select", margin={"t": 40, "b": 40},
-        title=f"Score against parameters{marks}; bars: 95 % intervals", legend={"y": -0.2, "orientation": "h"},
+        title=f"Score against parameters{marks}; bars: 95 % intervals over examples, and seeds or "
+        "warm-ups where there are several", legend={"y": -0.2, "orientation": "h"},
     )  # fmt: skip
 
 
-def curve_figure(trial: Trial, score: tuple[list[int], list[float]], loss: tuple[list[int], list[float]]) -> go.Figure:
-    """Returns a trial's score and held-out loss by epoch."""
+def curve_figure(
+    trial: Trial, score: tuple[list[int], list[float]], loss: tuple[list[int], list[float]], rows: str
+) -> go.Figure:
+    """Returns a trial's score and held-out loss by epoch; of a derived adapter those of its trial, and its own score
+    behind them. rows: of the selection split.
+    """
     figure = go.Figure()
     figure.add_scatter(
         x=score[0], y=score[1], mode="lines+markers", name="score", line={"color": COLOURS[0]},
@@ -120,10 +137,16 @@ def curve_figure(trial: Trial, score: tuple[list[int], list[float]], loss: tuple
         x=loss[0], y=loss[1], mode="lines+markers", name="held-out loss (right)", yaxis="y2",
         line={"color": COLOURS[1], "dash": "dash"}, marker={"symbol": "square-open"},
     )  # fmt: skip
+    name = replace(trial, kept=None).name
+    if trial.kept and trial.score is not None and score[0]:
+        figure.add_scatter(
+            x=[max(score[0])], y=[trial.score], mode="markers", name=f"its {trial.kept} largest",
+            marker={"symbol": "star-open", "size": 11, "color": "#000000"},
+        )  # fmt: skip
     figure.update_layout(
         template="simple_white", height=300, margin={"t": 30, "b": 40},
-        title=f"{trial.name[:1].upper()}{trial.name[1:]} by epoch",
-        xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": "score on the selection split"},
+        title=f"{name[:1].upper()}{name[1:]} by epoch; bars: 95 % over examples",
+        xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": f"score, selection, n = {rows}"},
         yaxis2={"title": "held-out loss", "overlaying": "y", "side": "right"}, legend={"y": -0.3, "orientation": "h"},
     )  # fmt: skip
     return figure
@@ -156,13 +179,13 @@ def spectra_figure(cuts: list[dict[str, Any]], tau: float | None, rule: str) -> 
     return figure
 
 
-def live_figure(score: tuple[list[int], list[float]]) -> go.Figure:
-    """Returns the hypervolume by trials ended."""
+def live_figure(score: tuple[list[int], list[float]], rows: str) -> go.Figure:
+    """Returns the hypervolume by trials ended. rows: of the selection split."""
     figure = go.Figure()
     figure.add_scatter(x=score[0], y=score[1], mode="lines+markers", line={"color": COLOURS[0], "shape": "hv"})
     figure.update_layout(
         template="simple_white", height=240, margin={"t": 30, "b": 40}, xaxis={"title": "trials ended"},
-        yaxis={"title": "hypervolume"}, title="Hypervolume on the selection split, while it runs",
+        yaxis={"title": "hypervolume"}, title=f"Hypervolume on the selection split, n = {rows}, while it runs",
     )  # fmt: skip
     return figure
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from qrlora_search.app.draw_sections import sections
 from qrlora_search.app.front_view import FrontView, MemberView, ScoreView
-from qrlora_search.app.plot_data import CONTROL_X, TICKS, FrontPlot, plot_data
+from qrlora_search.app.plot_data import BESIDE, CONTROL_X, TICKS, FrontPlot, plot_data
 
 _SYMBOLS = {
     "finished": "circle-open",
@@ -44,13 +44,17 @@ def _plot(plot: FrontPlot) -> str:
     marker = {"symbol": "diamond-open", "size": 10, "color": "#0072b2"}
     below, above = plot.report_errors
     figure.add_scatter(
-        x=[CONTROL_X, *plot.members_x], y=[plot.control_report, *plot.members_report], mode="markers",
-        name=plot.report_label, marker=marker, text=[plot.control_label, *plot.members_words],
+        x=[place * BESIDE for place in (CONTROL_X, *plot.members_x)], y=[plot.control_report, *plot.members_report],
+        mode="markers", name=plot.report_label, marker=marker, text=[plot.control_label, *plot.members_words],
         error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1},
     )  # fmt: skip
     figure.add_scatter(
         x=[CONTROL_X], y=[plot.control], mode="markers", name=plot.control_label,
         marker={"symbol": "square", "size": 10, "color": "#111"},
+        error_y={
+            "type": "data", "symmetric": False, "thickness": 1, "array": [max(0.0, plot.control_high - plot.control)],
+            "arrayminus": [max(0.0, plot.control - plot.control_low)],
+        },
     )  # fmt: skip
     figure.add_hline(y=plot.control, line={"dash": "dot", "color": "#888", "width": 1})
     figure.update_xaxes(type="log", title=plot.x_label, tickvals=list(TICKS), ticktext=list(TICKS.values()), ticks="")

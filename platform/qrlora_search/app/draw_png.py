@@ -4,7 +4,7 @@ import io
 import textwrap
 
 from qrlora_search.app.front_view import FrontView
-from qrlora_search.app.plot_data import CONTROL_X, MARKS, TICKS, FrontPlot, plot_data
+from qrlora_search.app.plot_data import BESIDE, CONTROL_X, MARKS, TICKS, FrontPlot, plot_data
 
 
 def front_png(view: FrontView) -> bytes:
@@ -24,29 +24,28 @@ def front_png(view: FrontView) -> bytes:
     return buffer.getvalue()
 
 
-BESIDE = 1.12
-"""The report split's points stand by so much to the right."""
-
-
 def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - matplotlib's axes
     axes.set_xscale("log")
     axes.axhline(plot.control, color="0.5", linewidth=0.8, linestyle=":")
-    axes.plot([CONTROL_X], [plot.control], marker="s", color="black", linestyle="", label=plot.control_label)
+    reach = [[max(0.0, plot.control - plot.control_low)], [max(0.0, plot.control_high - plot.control)]]
+    axes.errorbar([CONTROL_X], [plot.control], yerr=reach, fmt="s", color="black", ecolor="0.35", elinewidth=0.8,
+                  capsize=2, label=plot.control_label)  # fmt: skip
     for cloud in plot.clouds:
         kind = cloud.state.split()[0]
         axes.plot(cloud.x, cloud.y, MARKS[kind], color="0.6", markersize=5, label=cloud.state, zorder=1)
     if plot.members_x:
         _members(axes, plot)
         axes.step(
-            [CONTROL_X, *plot.members_x], [plot.control, *plot.members_y], where="post", color="black", linewidth=1
-        )
+            [CONTROL_X, *plot.members_x], [plot.control, *plot.members_y], where="post", color="black", linewidth=1,
+            label="what the front reaches at so many parameters",
+        )  # fmt: skip
     reported = zip(
         [CONTROL_X, *plot.members_x], [plot.control_report, *plot.members_report], *plot.report_errors, strict=True
     )
     shown = [one for one in reported if one[1] is not None]
     if shown:
         x, y, below, above = zip(*shown, strict=True)
-        beside = [place * BESIDE for place in x]  # so that both intervals of a member are seen
+        beside = [place * BESIDE for place in x]
         axes.errorbar(beside, y, yerr=[below, above], fmt="D", color="tab:blue", markerfacecolor="none", elinewidth=0.8,
                       capsize=2, label=plot.report_label, zorder=4)  # fmt: skip
     axes.set_xticks(list(TICKS), list(TICKS.values()))

@@ -7,6 +7,8 @@ from qrlora_search.app.front_view import ControlView, FrontView, MemberView
 
 CONTROL_X = 0.4
 """Where the control, of 0 parameters, stands on a log axis: left of everything, behind a broken axis."""
+BESIDE = 1.12
+"""The report split's points stand by so much to the right, so that both intervals of a member are seen."""
 TICKS = {CONTROL_X: "0 //", **{10.0**power: f"{10**power:,}" for power in range(9)}}
 MARKS = {"finished": "o", "stopped": "x", "failed": "+", "unfinished": ".", "derived": "v"}
 
@@ -23,16 +25,18 @@ class Cloud:
 
 @dataclass(frozen=True)
 class FrontPlot:
-    """members: parameters, score on the selection split as it counts, its interval (the band), the score that brought
-    it in, the score on the report split or None (report_errors: how far the 95 % intervals of the control's and the
-    members' reach below and above), whether it is derived, and its method, empty where the search has one
-    method alone. caption: what the band is over, with n.
+    """control: its score on the selection split, with its 95 % interval. members: parameters, score on the selection
+    split as it counts, its interval (the band), the score that brought it in, the score on the report split or None
+    (report_errors: how far the 95 % intervals of the control's and the members' reach below and above), whether it is
+    derived, and its method, empty where the search has one method alone. caption: what the band is over, with n.
     """
 
     title: str
     x_label: str
     y_label: str
     control: float
+    control_low: float
+    control_high: float
     control_report: float | None
     control_label: str
     clouds: list[Cloud]
@@ -71,6 +75,8 @@ def plot_data(view: FrontView) -> FrontPlot:
         x_label="adapter parameters (log scale)",
         y_label=f"{view.objective} on the selection split, n = {control.selection.n}",
         control=control.selection.score,
+        control_low=control.selection.low,
+        control_high=control.selection.high,
         control_report=control.report[0].score if control.report else None,
         control_label=f"control ({control.kind}), 0 adapter parameters: {control.selection.score:.3f}",
         clouds=clouds,
@@ -102,7 +108,7 @@ def _report_errors(points: Sequence[ControlView | MemberView]) -> tuple[list[flo
 
 def _report_label(control: ControlView) -> str:
     n = f", n = {control.report[0].n}" if control.report else ""
-    return f"control and front, report split{n}, 95 % intervals"
+    return f"control and front, report split{n}, 95 % intervals, drawn beside"
 
 
 def _caption(view: FrontView) -> str:
