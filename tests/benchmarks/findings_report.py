@@ -65,19 +65,21 @@ of its own: of four tasks without any effect, about one page in five would claim
 
 The rows of QR's R have norms of about 2 in these matrices, those of the SVD and of a random basis 1, so that at
 equal learning rates QR takes steps twice as large: the first three questions hold the learning rate, the two after
-them the steps. The random basis is one draw, the same for all seeds: nothing is said of other draws.
+them the steps. The random basis is one draw, the same for all seeds: nothing is said of other draws. All is asked around
+that one configuration, on so many rows of train: elsewhere answers may be others.
 """
 OF_FRONTS = """The last three questions are of fronts: four configurations of 134 to 642 parameters (tau 0.25, 0.5 and
 0.75 of Wq and Wv, 0.5 of all four matrices) in one form against the same in another at nearly equal counts. Their
 differences are of hypervolume, score x log10(1 + parameters) over the control of the same warm-up up to the whole
-encoder.
+encoder. A front below the control has no area; where no form is above it by more than noise, these differences are
+those of the luckiest of four scores, and "not told apart" says little.
 """
 
 
 @dataclass(frozen=True)
 class Answer:
     """A question on one task. told: whether Holm's rule rejects that there is no difference. counts: adapter
-    parameters of both sides, as their range over seeds.
+    parameters of both sides, as their range over seeds. seeds: that have both sides.
     """
 
     question: str
@@ -85,6 +87,12 @@ class Answer:
     p: float
     told: bool
     counts: tuple[str, str]
+    seeds: int
+
+    @property
+    def enough(self) -> bool:
+        """Return whether there are seeds enough for a claim."""
+        return self.seeds >= LEAST_SEEDS
 
 
 class Kept:
@@ -110,10 +118,10 @@ class Kept:
     def answers(self) -> list[Answer]:
         """Return the answers to the questions that the table can answer."""
         asked = [one for one in QUESTIONS if one[1] in self.rows and one[2] in self.rows]
-        found, enough, counts = [], [], []
+        found, many, counts = [], [], []
         for _, ours, other in asked:
             seeds = sorted(set(self.rows[ours]) & set(self.rows[other]), key=int)
-            enough.append(len(seeds) >= LEAST_SEEDS)
+            many.append(len(seeds))
             mine, theirs = self.runs(ours, seeds), self.runs(other, seeds)
             found.append(difference_and_p(self.task.statistic, self.labels, mine, theirs))
             counts.append((self.counts(ours), self.counts(other)))
@@ -123,12 +131,13 @@ class Kept:
             if area is not None:
                 names.append(question)
                 found.append(area[:2])
-                enough.append(area[2] >= LEAST_SEEDS)
+                many.append(area[2])
                 counts.append((self.counts(*form.values()), self.counts(*FRONT)))
-        levels = holm_levels([p for _, p in found], LEVEL)
+        family = [place for place, seeds in enumerate(many) if seeds >= LEAST_SEEDS]  # the others claim nothing
+        levels = dict(zip(family, holm_levels([found[place][1] for place in family], LEVEL), strict=True))
         return [
-            Answer(question, difference, p, level is not None and many, each)
-            for question, (difference, p), level, many, each in zip(names, found, levels, enough, counts, strict=True)
+            Answer(names[place], *found[place], levels.get(place) is not None, counts[place], many[place])
+            for place in range(len(names))
         ]
 
     def title(self) -> str:
@@ -151,10 +160,9 @@ class Kept:
         lines += ["", "| question | parameters | difference | p | answer |", "| --- | --- | --- | --- | --- |"]
         for one in answers:
             what = one.difference
-            few = self.facts["seeds"] < LEAST_SEEDS
             words = (
-                "too few seeds for a claim"
-                if few
+                f"too few seeds for a claim ({one.seeds})"
+                if not one.enough
                 else ("yes, higher" if what.value > 0 else "yes, lower")
                 if one.told
                 else "not told apart"
