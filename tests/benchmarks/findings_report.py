@@ -65,8 +65,8 @@ of its own: of four tasks without any effect, about one page in five would claim
 
 The rows of QR's R have norms of about 2 in these matrices, those of the SVD and of a random basis 1, so that at
 equal learning rates QR takes steps twice as large: the first three questions hold the learning rate, the two after
-them the steps. The random basis is one draw, the same for all seeds: nothing is said of other draws. All is asked around
-that one configuration, on so many rows of train: elsewhere answers may be others.
+them the steps. The random basis is one draw, the same for all seeds: nothing is said of other draws. All is asked
+around that one configuration, on so many rows of train: elsewhere answers may be others.
 """
 OF_FRONTS = """The last three questions are of fronts: four configurations of 134 to 642 parameters (tau 0.25, 0.5 and
 0.75 of Wq and Wv, 0.5 of all four matrices) in one form against the same in another at nearly equal counts. Their

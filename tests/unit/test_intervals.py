@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
-from qrlora_search.values.intervals import paired_difference, score_interval, statistic
+from qrlora_search.values.intervals import paired_difference, score_interval, statistic, swap_p
 from qrlora_search.values.packing import pack, unpack
 
 REFERENCES = {
@@ -171,3 +171,48 @@ def test_packed_classes_are_a_byte_each_before_compression():
     assert text[0] == "c"
     assert len(zlib.decompress(base64.b64decode(text[1:]))) == 1000
     assert len(text) < 50
+
+
+def swapped_by_hand(labels, ours, theirs, draws, random):
+    observed = abs(np.corrcoef(labels, ours)[0, 1] - np.corrcoef(labels, theirs)[0, 1])
+    beyond = 0
+    for _ in range(draws):
+        swap = random.random(len(labels)) < 0.5
+        x, y = np.where(swap, theirs, ours), np.where(swap, ours, theirs)
+        beyond += abs(np.corrcoef(labels, x)[0, 1] - np.corrcoef(labels, y)[0, 1]) >= observed - 1e-12
+    return beyond / draws
+
+
+def test_a_swap_p_is_mcnemars_of_a_mean_and_that_of_swaps_by_hand_of_a_correlation():
+    random = np.random.default_rng(3)
+    labels = np.zeros(40)
+    ours, theirs = np.zeros(40), np.zeros(40)
+    ours[:2], theirs[2:11] = 1, 1  # two wrong here alone, nine there alone
+    assert swap_p("mean", labels, ours, theirs) == pytest.approx(2 * (1 + 11 + 55) / 2**11)
+    assert swap_p("mean", labels, ours, ours) == 1.0
+    graded = random.normal(size=80)
+    near, far = graded + random.normal(size=80), graded + 1.4 * random.normal(size=80)
+    by_hand = swapped_by_hand(graded, near, far, 4000, random)
+    assert swap_p("correlation", graded, near, far) == pytest.approx(by_hand, abs=0.02)
+    assert swap_p("correlation", graded, near, near) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["mean", "correlation"])
+@pytest.mark.parametrize("differing", [4, 6, 8, 30])
+def test_a_swap_p_does_not_alarm_where_few_examples_differ(kind, differing):
+    random = np.random.default_rng(differing)
+    labels, found = random.integers(0, 2, 277).astype(float), []
+    for _ in range(300):
+        ours = np.where(random.random(277) < 0.7, labels, 1 - labels)
+        theirs, places = ours.copy(), random.choice(277, differing, replace=False)
+        theirs[places] = 1 - theirs[places]
+        swap = random.random(277) < 0.5
+        found.append(swap_p(kind, labels, np.where(swap, theirs, ours), np.where(swap, ours, theirs)))
+    assert np.mean(np.array(found) < 0.05) < 0.085  # 0.05 + 2.8 standard errors of 300 draws
+    assert np.mean(np.array(found) < 0.00625) < 0.02
+
+
+@pytest.mark.parametrize("kind", ["mean", "correlation"])
+def test_a_swap_p_resolves_what_holms_rule_asks_of_many_searches(kind):
+    labels = np.random.default_rng(0).integers(0, 2, 800).astype(float)
+    assert swap_p(kind, labels, labels, np.where(np.arange(800) < 200, 1 - labels, labels)) < 1e-6

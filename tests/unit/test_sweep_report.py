@@ -98,7 +98,7 @@ def test_other_code_or_space_is_compared(what):
 
 def test_holm_asks_more_of_many_than_of_one():
     """A drop whose p lies between 0.05 / 8 and 0.05 is a regression alone, and none among eight that did not move."""
-    now, before = snapshot(40 + 5), snapshot(40)
+    now, before = snapshot(40 + 7), snapshot(40)
     alone = verdict(now, before)
     assert 0.05 / 8 < alone.difference.p < 0.05
     assert alone.verdict == "regression"

@@ -14,7 +14,7 @@ from qrlora_search.describe.sweep import Regression
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.holm import holm_levels
-from qrlora_search.values.intervals import paired_difference, two_sided_p
+from qrlora_search.values.intervals import paired_difference, swap_p
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import FinishedTrial
 
@@ -161,7 +161,7 @@ def _against(entry: Entry, now: Snapshot, before: Snapshot) -> dict[str, object]
     labels, ours, theirs = (unpack(one) for one in (now.labels[split], now.best.report[split],
                                                     before.best.report[split]))  # fmt: skip
     found = paired_difference(task.statistic, labels, ours, theirs)
-    p = two_sided_p(task.statistic, labels, ours, theirs)
+    p = swap_p(task.statistic, labels, ours, theirs)
     return facts | {"difference": DifferenceOfBest(split=split, n=found.n, difference=found.value, low=found.low,
                                                    high=found.high, p=p)}  # fmt: skip
 
