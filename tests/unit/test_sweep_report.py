@@ -1,7 +1,9 @@
 """Sweeps compared: regressions by Holm, what is not comparable, the files, who is told, and what is pruned."""
 
+import contextlib
 import http.server
 import json
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -23,6 +25,7 @@ from qrlora_search.app.sweep_record import (
     records,
     save_record,
 )
+from qrlora_search.app.sweep_run import too_late
 from qrlora_search.app.views.building import build_front_view
 from qrlora_search.describe.sweep import Notify, Regression, SweepSpec
 from qrlora_search.record.history import History, Scored
@@ -135,6 +138,39 @@ def test_the_command_gets_the_report_and_a_slow_one_is_ended(tmp_path):
     assert "cannot be run" in notify(Notify(command=("/no/such",)), "", report)[0]
 
 
+@pytest.mark.parametrize("command", [("printf", "\\377"), ("true", "a\0b")])
+def test_whatever_a_command_prints_or_is_no_sweep_is_held_up(command):
+    said = notify(Notify(command=command), "the report\n", report_of([verdict(snapshot(80), snapshot(20))]))
+    assert said == [] or "cannot be run" in said[0]
+
+
+@pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"drip"])
+def test_a_webhook_that_answers_garbage_or_drop_by_drop_holds_nothing_up(monkeypatch, answer):
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def drip():
+        one, _ = server.accept()
+        with one, contextlib.suppress(OSError):
+            for place in range(40):
+                one.sendall(answer if answer != b"drip" else b"HTTP/1.1 200 OK\r\nX: "[place % 19 : place % 19 + 1])
+                time.sleep(0.3 if answer == b"drip" else 0)
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HOOK", f"http://127.0.0.1:{server.getsockname()[1]}/secret")
+    began = time.monotonic()
+    (said,) = notify(Notify(webhook="$HOOK", timeout="1s"), "text", report_of([verdict(snapshot(20), snapshot(20))]))
+    assert time.monotonic() - began < 4
+    assert "secret" not in said
+    server.close()
+
+
+def test_a_search_that_got_nothing_did_not_fail():
+    (line,) = compare(record("a", state="waiting"), {}, {}, Regression())
+    assert line.verdict == "nothing given"
+    assert report_of([line]).exit_code == 0
+
+
 def test_the_webhook_is_posted_and_its_address_never_shown(monkeypatch):
     got = []
 
@@ -241,3 +277,19 @@ def test_an_unfinished_scheduled_run_goes_on_within_its_grace(tmp_path):
     assert choose_slot(spec, None, began + timedelta(hours=2)) == killed.slot
     assert choose_slot(spec, None, began + timedelta(hours=4)) == "2026-01-01T0500E0000"
     assert choose_slot(spec, "mine", began) == "mine"
+
+
+def test_a_scheduled_run_that_is_late_is_left_out_also_a_killed_one_but_an_ended_one_may_deliver(tmp_path):
+    far = (datetime.now(UTC).month + 5) % 12 + 1  # half a year away: no run of this test falls into its grace
+    spec = SweepSpec.model_validate({
+        "name": "n", "searches": {"tasks": ["cola"], "models": ["embedded"]}, "budget": {"configurations": 6},
+        "data": {"default": "stand-in"}, "storage": {"output": str(tmp_path)},
+        "schedule": {"cron": f"0 0 1 {far} *", "grace": "1s"},
+    })  # fmt: skip
+    folder = tmp_path / "slot"
+    assert too_late(spec, folder)
+    one = new_record(spec, "slot")
+    save_record(folder, one)
+    assert too_late(spec, folder)
+    save_record(folder, one.model_copy(update={"ended": one.started}))
+    assert not too_late(spec, folder)

@@ -52,18 +52,10 @@ def test_the_crontab_has_the_schedule_a_start_up_line_and_no_secret(written, mon
     assert "swordfish" not in text
 
 
-def test_the_machines_own_zone_takes_the_fields_as_they_are(monkeypatch):
+def test_it_is_asked_every_quarter_so_that_no_offset_and_no_killed_night_is_missed():
     schedule = load_sweep(NIGHTLY).schedule
-    monkeypatch.setattr(sweep_schedule, "_same_zone", lambda name: True)
-    assert sweep_schedule._local_fields(schedule)[0] == "30 1 * * *"
-
-
-def test_another_zone_asks_at_every_quarter_so_that_no_offset_is_missed(monkeypatch):
-    schedule = load_sweep(NIGHTLY).schedule
-    monkeypatch.setattr(sweep_schedule, "_same_zone", lambda name: False)
-    fields, why = sweep_schedule._local_fields(schedule)
+    fields = sweep_schedule._quarters(schedule)
     assert fields == "0,15,30,45 * * * *"
-    assert "quarter" in why
     fires = CronSim(fields, datetime(2026, 1, 1, tzinfo=UTC))
     times = {next(fires) for _ in range(4 * 24 * 365)}
     wanted = CronSim("30 1 * * *", datetime(2026, 1, 2).astimezone().replace(tzinfo=None))
@@ -82,7 +74,7 @@ def test_the_very_line_runs_as_cron_would_run_it(tmp_path, monkeypatch):
     spec.write_text(text + f'\n[schedule]\ncron = "0 0 1 {far} *"\ngrace = "1s"\n[storage]\noutput = "runs"\n')
     monkeypatch.chdir(folder)
     assert main(["sweep", "schedule", str(spec), "--as", "crontab", "--to", "out"]) == 0
-    (line,) = [one for one in (folder / "out" / "each.crontab").read_text().splitlines() if one.startswith("0 0 1 ")]
+    (line,) = [one for one in (folder / "out" / "each.crontab").read_text().splitlines() if one.startswith("0,15,")]
     command = line.split(" ", 5)[5].replace(r"\%", "%")
     home = tmp_path / "home"
     (home / ".config/qrlora-search").mkdir(parents=True)
@@ -134,6 +126,14 @@ def test_systemd_itself_reads_the_same_next_times(cron):
         times |= {datetime.strptime(line, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC) for line in lines}
     reference = CronSim(cron, start)
     assert sorted(times)[:5] == [next(reference) for _ in range(5)]
+
+
+def test_a_name_too_long_for_a_ray_job_is_refused(tmp_path, capsys):
+    spec = tmp_path / "long.toml"
+    spec.write_text(NIGHTLY.read_text().replace('name = "nightly"', f'name = "{"n" * 33}"'))
+    assert main(["sweep", "schedule", str(spec), "--as", "kubernetes", "--to", str(tmp_path / "out")]) == 2
+    assert "use at most 32" in capsys.readouterr().err
+    assert main(["sweep", "schedule", str(spec), "--as", "crontab", "--to", str(tmp_path / "out")]) == 0
 
 
 def test_systemd_units_are_whole(written):

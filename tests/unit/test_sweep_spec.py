@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from qrlora_search.app.sweep_jobs import check_jobs
 from qrlora_search.describe.space import spaces_folder
 from qrlora_search.describe.sweep import expand, load_sweep
 from qrlora_search.values.errors import UserError
@@ -67,6 +68,7 @@ def test_every_task_model_space_and_seed_is_one_search(tmp_path):
         ("[data]", '[storage]\ndatabase = "postgresql://u:pass@h/d"\n[data]', ["holds a password", "$NAME"]),
         ("[data]", '[storage]\ndatabase = "postgresql://u:pa/ss@h/d"\n[data]', ["holds a password", "$NAME"]),
         ("[data]", '[storage]\ntracking_uri = "https://h/?token=abc"\n[data]', ["holds a password", "$NAME"]),
+        ("[data]", '[storage]\ntracking_uri = "https://swordfish@h/x"\n[data]', ["holds a password", "$NAME"]),
         ("[data]", '[notify]\nwebhook = "https://hooks/T0/B0/xyz"\n[data]', ["webhook", "is a secret", "$NAME"]),
         ('name = "night"', 'name = "a night"', ["name = 'a night'"]),
     ],
@@ -77,6 +79,29 @@ def test_a_bad_spec_is_refused_with_its_key_and_the_remedy(tmp_path, old, new, w
         load(tmp_path, GOOD.replace(old, new))
     assert all(word in str(error.value) for word in words), error.value
     assert "sweep.toml" in str(error.value)
+    assert not any(secret in str(error.value) for secret in ("pass@", "pa/ss", "token=abc", "swordfish"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[data]", "[resources]\ngpus_per_trial = 1.5\n[data]", ["--gpus-per-trial 1.5 is out of range"]),
+        ("[data]", '[resources]\nlabels = { zone = "a" }\n[data]', ["give --address, too"]),
+        ("[data]", '[notify]\nwebhook = "$NOPE_HOOK"\n[data]', ["notify.webhook", "no NOPE_HOOK"]),
+        (
+            'models = ["embedded"]',
+            'models = ["embedded"]\nspaces = ["nowhere.toml"]',
+            ["nowhere.toml", "does not exist"],
+        ),
+    ],
+)
+def test_what_a_search_could_not_be_asked_for_is_said_before_anything_begins(tmp_path, monkeypatch, old, new, words):
+    monkeypatch.setenv("GLUE", "/there")
+    assert old in GOOD
+    check_jobs(load(tmp_path, GOOD))
+    with pytest.raises(UserError) as error:
+        check_jobs(load(tmp_path, GOOD.replace(old, new)))
+    assert all(word in str(error.value) for word in words), error.value
 
 
 def test_auto_is_taken_where_the_spec_says_that_it_may_fall_back(tmp_path):

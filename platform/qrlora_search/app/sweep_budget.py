@@ -18,9 +18,9 @@ def open_entries(record: SweepRecord) -> dict[str, Entry]:
 def plan_round(spec: SweepSpec, record: SweepRecord) -> None:
     """Sets every open search's target for the next round.
 
-    The first round goes by shares. In later ones a floor goes by shares, and the rest by share x growth of the
-    hypervolume in the round before, relative to its size. What was not spent stays in the pot. Epochs are given out as
-    whole configurations: in the first round one to each search at least, later none where a part is less than one.
+    The first round goes by shares, one configuration to each search at least. In later ones a floor goes by shares, and
+    the rest by share x growth of the hypervolume in the round before, relative to its size. What was not spent stays in
+    the pot. Epochs are given out as whole configurations: after the first round none where a part is less than one.
     """
     entries, budget = open_entries(record), spec.budget
     if budget.unit == "time":
@@ -33,9 +33,20 @@ def plan_round(spec: SweepSpec, record: SweepRecord) -> None:
         shares = [spec.share(one.task) for one in entries.values()]
         growths = [_growth(one) for one in entries.values()]
         parts = allot(amount, shares, growths, budget.floor, budget.seed + record.planned)
+        if budget.unit == "configurations" and not record.planned:
+            parts = _one_each(parts)
         for (key, entry), part in zip(entries.items(), parts, strict=True):
             entry.target = _target(spec, entry, key, part)
     record.planned += 1
+
+
+def _one_each(parts: list[int]) -> list[int]:
+    """Returns the parts with one from the largest for each that has none, as far as they go."""
+    parts = list(parts)
+    while 0 in parts and max(parts) > 1:
+        parts[parts.index(max(parts))] -= 1
+        parts[parts.index(0)] = 1
+    return parts
 
 
 def spent(spec: SweepSpec, record: SweepRecord) -> int:

@@ -18,7 +18,9 @@ from qrlora_search.values.intervals import paired_difference, swap_p
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import FinishedTrial
 
-Verdict = Literal["first", "not comparable", "unchanged", "no difference", "better", "regression", "failed"]
+Verdict = Literal[
+    "first", "not comparable", "unchanged", "no difference", "better", "regression", "failed", "nothing given"
+]
 
 
 class DifferenceOfBest(Frozen):
@@ -117,7 +119,8 @@ def _decided(line: Line, level: float | None, rule: Regression) -> Line:
 
 def _line(key: str, entry: Entry, now: Snapshot | None, before: Snapshot | None) -> Line:
     if now is None:
-        return Line(key=key, task=entry.task, stand_in=False, state=entry.state, reason=entry.reason, verdict="failed",
+        verdict: Verdict = "failed" if entry.state == "failed" else "nothing given"
+        return Line(key=key, task=entry.task, stand_in=False, state=entry.state, reason=entry.reason, verdict=verdict,
                     configurations=max(0, entry.configurations - entry.before), seconds=entry.spent_s)  # fmt: skip
     view = now.view
     line = Line(

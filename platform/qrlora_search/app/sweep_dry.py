@@ -8,7 +8,7 @@ from rich.table import Table
 from qrlora_search.app.console import make_console
 from qrlora_search.app.cost import SHARE_OF_EPOCHS, expected_seconds, measured_speed
 from qrlora_search.app.sweep_budget import plan_round, turn_of
-from qrlora_search.app.sweep_jobs import begin, plan_job
+from qrlora_search.app.sweep_jobs import begin, check_jobs, plan_job
 from qrlora_search.app.sweep_record import Entry, SweepRecord, choose_slot, home_of, load_record, new_record
 from qrlora_search.app.sweep_run import name_database
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
@@ -22,6 +22,7 @@ def show_sweep(path: Path, slot: str | None) -> int:
     """Prints the plan of a sweep and returns 0, or 1 where a search cannot be planned. Starts and writes nothing."""
     spec, console = load_sweep(path), make_console()
     name_database(spec)
+    check_jobs(spec)
     chosen = choose_slot(spec, slot, datetime.now(UTC))
     folder = home_of(spec) / chosen
     found = load_record(folder)

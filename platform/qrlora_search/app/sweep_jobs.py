@@ -57,6 +57,14 @@ def request_of(spec: SweepSpec, job: Job, turn: Turn, output: str) -> SearchRequ
     )
 
 
+def check_jobs(spec: SweepSpec) -> None:
+    """Raises UserError where a search could not be asked for so, or nobody could be told: before anything begins."""
+    for job in spec.jobs():
+        check_request(request_of(spec, job, Turn(1), ""))
+    if spec.notify.webhook is not None:
+        expand(spec.notify.webhook, os.environ, "notify.webhook")
+
+
 def plan_job(spec: SweepSpec, job: Job, turn: Turn, entry: Entry) -> Planned:
     """Returns the plan of a search; one that was begun keeps the first proposals that it began with."""
     planned = plan_search(check_request(request_of(spec, job, turn, entry.output)))
@@ -101,6 +109,9 @@ def begin(spec: SweepSpec, job: Job, entry: Entry, last: Entry | None) -> None:
         entry.output, entry.deepened, entry.reason = last.output, True, f"deepens that of {entry.base}"
         measure(entry)
         entry.before, entry.before_volume, entry.epochs_before = entry.configurations, entry.volumes.pop(), entry.epochs
+        if entry.used_up:
+            entry.state, entry.deepened = "skipped", False
+            entry.reason = f"all configurations of its space were tried by {entry.base}"
     elif spec.history.warm_start:
         entry.warm_from = last.output
         entry.reason = f"{', '.join(changed(last.inputs, entry.inputs)) or 'nothing'} changed since {entry.base}"

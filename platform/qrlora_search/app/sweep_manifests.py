@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from qrlora_search.describe.sweep import Schedule, SweepSpec
+from qrlora_search.values.errors import UserError
 from qrlora_search.values.times import parse_seconds
 
 Manifest = dict[str, Any]
 KUBECTL = "alpine/kubectl:1.33.4"
 ADDRESS_MARK = "SLOT"
 DAY_S = 86_400
+MOST_NAME = 47
+"""KubeRay refuses RayJobs with longer names."""
 SECRET = "qrlora-search"
 _CONTEXT = {
     "allowPrivilegeEscalation": False,
@@ -29,6 +32,12 @@ def kubernetes_files(spec: SweepSpec, schedule: Schedule, where: Path, form: str
     """Returns the files of a form by name."""
     import yaml
 
+    longest = MOST_NAME - len("sweep--YYYYMMDD")
+    if len(spec.name) > longest:
+        raise UserError(
+            f"name = {spec.name!r} has {len(spec.name)} characters; a RayJob named by it and the day may have "
+            f"{MOST_NAME} in all: use at most {longest}"
+        )
     manifests = [_config(spec, where), *(_cron_job(spec, schedule, image) if form == "kubernetes" else
                                          [_ray_cron_job(spec, schedule, image)])]  # fmt: skip
     text = "".join("---\n" + yaml.safe_dump(one, sort_keys=False, width=110) for one in manifests)

@@ -1,8 +1,10 @@
 """Telling a person: a command with the report on its standard input, and a webhook. Neither can hold up a sweep."""
 
+import http.client
 import json
 import os
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 
@@ -28,24 +30,33 @@ def _command(wanted: Notify, text: str, report: SweepReport, limit: float) -> li
     facts = {"SWEEP_NAME": report.name, "SWEEP_SLOT": report.slot, "SWEEP_EXIT_CODE": str(report.exit_code)}
     try:
         done = subprocess.run(
-            list(wanted.command), input=text, text=True, timeout=limit, check=False, capture_output=True,
+            list(wanted.command), input=text.encode(), timeout=limit, check=False, capture_output=True,
             env={**os.environ, **facts},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [f"notify.command did not end within {wanted.timeout} and was ended"]
-    except OSError as error:
-        return [f"notify.command {wanted.command[0]!r} cannot be run: {error.strerror}"]
+    except (OSError, ValueError) as error:
+        return [f"notify.command {wanted.command[0]!r} cannot be run: {getattr(error, 'strerror', None) or error}"]
     return [f"notify.command ended with {done.returncode}"] if done.returncode else []
 
 
 def _webhook(wanted: Notify, text: str, report: SweepReport, limit: float) -> list[str]:
-    """Posts JSON; an address may be a secret as a whole, so no error shows any of it."""
+    """Posts JSON and waits for so long in all, however slowly the other side answers."""
     if not wanted.webhook:
         return []
+    said: list[list[str]] = []
+    posting = threading.Thread(target=lambda: said.append(_post(wanted, text, report, limit)), daemon=True)
+    posting.start()
+    posting.join(limit)
+    return said[0] if said else [f"notify.webhook did not answer within {wanted.timeout}"]
+
+
+def _post(wanted: Notify, text: str, report: SweepReport, limit: float) -> list[str]:
+    """Posts JSON; an address may be a secret as a whole, so no error shows any of it."""
     content = {"text": f"sweep {report.name} {report.slot}: {headline(report)}", "exit_code": report.exit_code,
                "report": text}  # fmt: skip
     try:
-        address = expand(wanted.webhook, os.environ, "notify.webhook")
+        address = expand(wanted.webhook or "", os.environ, "notify.webhook")
         request = urllib.request.Request(
             address, json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
         )
@@ -55,5 +66,5 @@ def _webhook(wanted: Notify, text: str, report: SweepReport, limit: float) -> li
         return [f"notify.webhook answered {error.code}"]
     except UserError as error:
         return [str(error)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return [f"notify.webhook was not reached within {wanted.timeout} ({type(error).__name__})"]

@@ -25,7 +25,7 @@ from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
 from qrlora_search.app.sweep_ending import end_sweep, log_again
 from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
-from qrlora_search.app.sweep_jobs import Turn, begin, count, deliver, measure, request_of, run_turn
+from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, deliver, measure, request_of, run_turn
 from qrlora_search.app.sweep_prune import prune
 from qrlora_search.app.sweep_record import (
     Entry,
@@ -101,7 +101,7 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
     name_database(spec)
     chosen, home = choose_slot(spec, slot, datetime.now(UTC)), home_of(spec)
     folder = home / chosen
-    if scheduled and _too_late(spec, folder):
+    if scheduled and too_late(spec, folder):
         console.print(f"sweep {spec.name}: {chosen} was missed for longer than schedule.grace; nothing to do")
         return 0
     home.mkdir(parents=True, exist_ok=True)
@@ -116,6 +116,7 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
             console.print(f"sweep {spec.name}: {chosen} ended at {record.ended}; {folder / 'report.md'} says how")
             return record.exit_code or 0
         check_same(record, spec)
+        check_jobs(spec)
         for one in (folder, folder / FRONTS):
             drop_drafts(one)
         with signals_caught() as signals:
@@ -133,8 +134,12 @@ def name_database(spec: SweepSpec) -> None:
         os.environ[VARIABLE] = expand(spec.storage.database, os.environ, "storage.database")
 
 
-def _too_late(spec: SweepSpec, folder: Path) -> bool:
-    if spec.schedule is None or (folder / "sweep.json").is_file():
+def too_late(spec: SweepSpec, folder: Path) -> bool:
+    """Returns whether the newest slot of a schedule lies further back than its grace, and has not ended: one that was
+    missed or killed is given up then.
+    """
+    record = load_record(folder)
+    if spec.schedule is None or (record is not None and record.ended):
         return False
     now = datetime.now(UTC)
     return (now - spec.schedule.newest(now)).total_seconds() > parse_seconds(spec.schedule.grace, "grace")

@@ -1,13 +1,11 @@
 """What a place's own scheduler runs: a crontab line, a systemd timer, or a manifest. Nothing is installed here."""
 
-import os
 import re
 import shlex
 import shutil
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
@@ -55,8 +53,9 @@ def command(where: Path) -> list[str]:
 def crontab(spec: SweepSpec, schedule: Schedule, where: Path) -> str:
     """Returns lines for `crontab`: the schedule's own, and one at start-up for a run that was missed.
 
-    Debian's cron knows one time zone, the machine's. For another one the line fires every quarter of an hour of the
-    schedule's minutes, and a slot that was run already, or is not due, ends at once.
+    Debian's cron knows one time zone, the machine's, and nothing of a run that was killed. So the line fires every
+    quarter of an hour of the schedule's minutes: a slot that ended, or is not due, ends at once; one that was killed or
+    missed is taken up within its grace.
     """
     log = Path(spec.storage.output).expanduser().resolve() / f"{spec.name}.log"
     environment = Path.home() / ".config" / "qrlora-search" / "environment"
@@ -64,31 +63,19 @@ def crontab(spec: SweepSpec, schedule: Schedule, where: Path) -> str:
     load = f"if [ -r {secrets} ]; then set -a; . {secrets}; set +a; fi"
     said = f">> {file} 2>&1 < /dev/null"
     line = f"mkdir -p {folder} && cd {home} && {{ {load}; {shlex.join(command(where))} {said}; }}".replace("%", r"\%")
-    when, why = _local_fields(schedule)
     return (
-        f"# {spec.name}: {schedule.cron} in {schedule.time_zone}{why}\n"
+        f"# {spec.name}: {schedule.cron} in {schedule.time_zone}; asks every quarter of an hour\n"
         f"# Add it with: (crontab -l; cat THIS) | crontab -    Secrets, as NAME=value: {environment}\n"
         "# No overlap: the sweep's own lock. A slot that ended is not run again; a missed one is made up for.\n"
-        f"{when} {line}\n@reboot {line}\n"
+        f"{_quarters(schedule)} {line}\n@reboot {line}\n"
     )
 
 
-def _local_fields(schedule: Schedule) -> tuple[str, str]:
-    """Returns the fields for the machine's own zone."""
-    if _same_zone(schedule.time_zone):
-        return schedule.cron, ""
+def _quarters(schedule: Schedule) -> str:
+    """Returns the fields of every quarter of an hour from the schedule's minutes on: no zone's offset is missed."""
     minutes = CronSim(schedule.cron, datetime(2026, 1, 1)).minutes  # noqa: DTZ001 - only its fields are read
     fired = sorted({(minute + quarter) % 60 for minute in minutes for quarter in QUARTERS})
-    return f"{','.join(map(str, fired))} * * * *", ", which is not this machine's zone: asks every quarter of an hour"
-
-
-def _same_zone(name: str) -> bool:
-    """Returns whether the machine's zone has the offsets of the named one throughout the year."""
-    zone, year = ZoneInfo(name), datetime.now(UTC).year
-    times = [datetime(year, month, 1, tzinfo=UTC) for month in range(1, 13)]
-    return os.environ.get("TZ", "") in {"", name} and all(
-        when.astimezone().utcoffset() == when.astimezone(zone).utcoffset() for when in times
-    )
+    return f"{','.join(map(str, fired))} * * * *"
 
 
 def systemd(spec: SweepSpec, schedule: Schedule, where: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from qrlora_search.adapters.ray_engine.jobs import ENDED, GONE, Jobs
 from qrlora_search.app.sweep_record import choose_slot
 from qrlora_search.describe.sweep import SweepSpec, load_sweep
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import shown_address
 
 COMMAND = "from qrlora_search.app.cli import main; raise SystemExit(main())"
 
@@ -100,4 +101,4 @@ def _job(path: Path, slot: str | None, address: str | None) -> tuple[str, Jobs]:
 
 def _must_exist(job: str, jobs: Jobs) -> None:
     if jobs.state(job) == GONE:
-        raise UserError(f"{job} was not sent to {jobs.address}; send it with `sweep submit`")
+        raise UserError(f"{job} was not sent to {shown_address(jobs.address)}; send it with `sweep submit`")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qrlora_search.values.errors import UserError, nearest
+from qrlora_search.values.secrets import without_secrets
 
 
 class Table(BaseModel):
@@ -73,4 +74,4 @@ def _problems(error: ValidationError) -> Iterator[str]:
 def _shown(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}"
-    return repr(value)
+    return without_secrets(repr(value))

@@ -5,6 +5,7 @@ labels, which is Pearson's for a regression and Matthews' for two classes coded 
 Examples with equal (label, predictions) are one cell of a multinomial, so resampling costs cells, not examples.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -102,12 +103,10 @@ def swap_p(kind: Statistic, labels_N: Floats, predictions_N: Floats, baseline_N:
     correlation examples are swapped at random; where fewer than ten draws are as far out, by the normal tail of what
     was drawn, and never below what that many differing examples can tell.
     """
-    from scipy.stats import binom, norm
-
     if kind == "mean":
         right, other = predictions_N == labels_N, baseline_N == labels_N
         ours, theirs = int((right & ~other).sum()), int((other & ~right).sum())
-        return float(min(1.0, 2 * binom.cdf(min(ours, theirs), ours + theirs, 0.5)))
+        return min(1.0, 2 * _fair_tail(min(ours, theirs), ours + theirs))
     columns = np.column_stack([labels_N, predictions_N, baseline_N]).astype(np.float64)
     cells, counts = np.unique(columns - columns.mean(axis=0), axis=0, return_counts=True)
     label, x, y = cells.T
@@ -137,4 +136,15 @@ def swap_p(kind: Statistic, labels_N: Floats, predictions_N: Floats, baseline_N:
     if beyond >= _LEAST_BEYOND:
         return (beyond + 1) / (RESAMPLES + 1)
     wide = float(np.sqrt((drawn_B**2).mean()))
-    return float(min(1.0, max(2 * norm.sf(found / wide), 2.0 * 0.5 ** int(differ.sum())))) if wide > 0 else 1.0
+    if wide == 0:
+        return 1.0
+    return min(1.0, max(math.erfc(found / wide / math.sqrt(2)), 2.0 * 0.5 ** int(differ.sum())))
+
+
+def _fair_tail(most: int, tosses: int) -> float:
+    """Returns the probability of at most so many heads in tosses of a fair coin."""
+    ways = total = 1
+    for heads in range(most):
+        ways = ways * (tosses - heads) // (heads + 1)
+        total += ways
+    return total / 2**tosses

@@ -7,8 +7,10 @@ _QUERY = r"([?&][\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=)[^&\s'\"]+
 
 
 def holds_secret(address: str) -> bool:
-    """Returns whether an address has a password in it: beside the user, or in the query."""
-    return bool(re.search(r"://[^@]*:[^@]*@", address) or re.search(_QUERY, address, re.IGNORECASE))
+    """Returns whether an address has a password in it: beside the user, or in the query; or a token, as the user of a
+    web server.
+    """
+    return bool(re.search(r"://[^@]*:[^@]*@|^https?://[^/@]+@", address) or re.search(_QUERY, address, re.IGNORECASE))
 
 
 def shown_address(address: str) -> str:

@@ -20,8 +20,10 @@ def log_sweep(
         run = found[0].info.run_id if found else client.create_run(experiment, tags=all_tags).info.run_id
         for name, value in all_tags.items():
             client.set_tag(run, name, value)
+        there = found[0].data.metrics if found else {}
         for metric, number in metrics.items():
-            client.log_metric(run, metric, number)
+            if there.get(metric) != number:
+                client.log_metric(run, metric, number)
         for file in files:
             client.log_artifact(run, str(file))
         client.set_terminated(run, "FINISHED")
