@@ -19,6 +19,7 @@ from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
 from qrlora_search.app.reading import read_search
+from qrlora_search.app.report_files import read_front
 from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.sources import find_data
@@ -81,8 +82,9 @@ def done(request, tmp_path_factory):
     assert result.returncode == 0, result.stdout + result.stderr
     output = place.folder / "out"
     history, _ = read_search(output, "OUTPUT")
-    ended = [one for one in history.in_state(TrialState.FINISHED) if not one.configuration.whole]
-    return Done(place, output, ended[0].number)
+    ended = [one.number for one in history.in_state(TrialState.FINISHED) if not one.configuration.whole]
+    members = [one.trial for one in read_front(output).members if one.kept is None and one.trial in ended]
+    return Done(place, output, (members or ended)[0])
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,26 @@ def test_the_base_of_an_export_holds_what_it_is_put_together_from_and_no_more(do
     assert [one.name for one in (tmp_path / "n" / "base").glob("factors-*")] == ["factors-qr.safetensors"]
     assert not list((exports / "lora" / "base").glob("factors-*"))
     assert main(["predict", str(tmp_path / "n"), "a b", "the cat"]) == 0
+    for file in (tmp_path / "n" / "base").iterdir():
+        assert file.stat().st_nlink == 1, "what is changed there would change the search's own"
+
+
+def test_a_base_that_was_changed_is_not_exported_and_a_link_is_written_through(done, exports, tmp_path, capsys):
+    config = done.output / "base" / "config.json"
+    before = config.read_bytes()
+    config.write_bytes(before + b" ")
+    words = ["export", str(done.output), "--trial", str(done.trial), "--as", "native", "--to"]
+    try:
+        assert main([*words, str(tmp_path / "n")]) == 2
+    finally:
+        config.write_bytes(before)
+    assert "lacks config.json as it was made; it is kept once a search" in capsys.readouterr().err
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert main([*words, str(tmp_path / "link"), "--no-base"]) == 0
+    assert (tmp_path / "real" / "export.json").is_file()
+    assert "--base BASE" in (tmp_path / "real" / "README.md").read_text()
+    assert main([*words, str(tmp_path / "new" / ".."), "--no-base"]) == 2
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -126,9 +148,10 @@ def test_an_export_scores_as_the_search_recorded(done, exports, form, capsys):
         assert "not compared: the search did not score this adapter on validation" in shown
         return
     assert "largest difference to the" in shown
+    assert find_task(done.place.task).regression or "all predictions are the recorded ones" in shown
     for name, value in recorded["metrics"].items():
         found = float(shown.split(f"{name} ")[1].split(",")[0].split()[0])
-        assert found == pytest.approx(value, abs=1e-6)
+        assert found == pytest.approx(value, abs=1e-3 if "so close together" in shown else 1e-6)
 
 
 def test_all_forms_give_the_same_logits(done, exports):
@@ -176,7 +199,8 @@ def test_the_folder_says_what_it_is(done, exports):
     card = (exports / "native" / "README.md").read_text()
     assert f"{facts['parameters']:,} parameters" in card
     assert "The warm-up before it trained every weight of the model" in card
-    assert f"| selection | {plan.counts.selection} |" in card
+    seen = "" if (done.trial, "selection") in history.scored else f", as the search saw it in {plan.precision}"
+    assert f"| selection{seen if plan.precision != 'float32' else ''} | {plan.counts.selection} |" in card
     assert str(done.place.folder) not in card + json.dumps(facts)
     assert not (exports / "native" / "base").exists()
     assert not list(exports.rglob("*.pkl")) + list(exports.rglob("*.bin"))

@@ -24,7 +24,8 @@ _NOT_COPIED = {"inputs.json"}
 
 
 def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
-    """Puts the base into an output folder, once. Files of the cache are linked where the file system can.
+    """Puts the base into an output folder, once. Tensors of the cache are linked where the file system can; what
+    programs rewrite in place, such as a configuration, is copied.
 
     Raises UserError where trials were trained on another base: a warm-up that was made again has other last bits.
     """
@@ -40,7 +41,7 @@ def keep_base(prepared: Prepared, plan: SearchPlan, output: Path) -> None:
     folder.mkdir(exist_ok=True)
     for source in sorted(prepared.warm_up.iterdir()):
         if source.name not in _NOT_COPIED:
-            link_or_copy(source, folder / source.name)
+            (link_or_copy if source.suffix == ".safetensors" else shutil.copyfile)(source, folder / source.name)
     for how, place in prepared.bases.items():
         link_or_copy(place / MADE, folder / factors_file(how))
     facts = {
@@ -75,7 +76,9 @@ def read_base(folder: Path, remedy: str = "name the search's `base` folder with 
     return facts
 
 
-def check_base(folder: Path, wanted: dict[str, Any]) -> None:
+def check_base(
+    folder: Path, wanted: dict[str, Any], remedy: str = "name the base of the search that trained it with --base"
+) -> None:
     """Raises UserError where weights, factors, configuration or tokenizer that lie in a base are not those an adapter
     was trained on.
 
@@ -89,14 +92,12 @@ def check_base(folder: Path, wanted: dict[str, Any]) -> None:
     if found != wanted["weights"]:
         raise UserError(
             f"the base {str(folder)!r} is another model (weights {found[:12]}, the adapter's "
-            f"{str(wanted['weights'])[:12]}); name the base of the search that trained it with --base"
+            f"{str(wanted['weights'])[:12]}); {remedy}"
         )
     files = {factors_file(how): content for how, content in wanted["factors"].items()} | wanted.get("files", {})
     for name, content in files.items():
         if not (folder / name).is_file() or hash_file(folder / name) != content:
-            raise UserError(
-                f"the base {str(folder)!r} lacks {name} as it was made; name the base of the search with --base"
-            )
+            raise UserError(f"the base {str(folder)!r} lacks {name} as it was made; {remedy}")
 
 
 def link_or_copy(source: Path, target: Path) -> None:

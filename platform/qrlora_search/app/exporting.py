@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +20,9 @@ from qrlora_search.app.bases import (
     BASE_FILE,
     FACTORS_PREFIX,
     MODEL,
+    check_base,
     factors_file,
     hash_file,
-    link_or_copy,
     read_base,
 )
 from qrlora_search.app.model_card import model_card
@@ -67,22 +68,14 @@ def export(request: ExportRequest) -> Path:
     if trial.configuration.whole and request.form != "merged":
         raise UserError(f"--as {request.form!r}: full fine-tuning has no adapter; use --as merged")
     base = request.output / BASE
-    facts = read_base(base, "it is kept once a search: search again, on another output")
+    facts = _checked_base(base, trial.configuration)
     weights = Weights(request.output).path(trial.number)
     if not weights.is_file():
         raise UserError(
             f"OUTPUT {str(request.output)!r} has lost {weights.name}; search again, or export another trial"
         )
-    if request.to.absolute() == Path.cwd():
-        raise UserError(f"--to {str(request.to)!r} is the folder that this runs in; name a new folder in it")
-    if request.to.exists() and (not request.to.is_dir() or any(request.to.iterdir())):
-        raise UserError(f"--to {str(request.to)!r} exists and is not empty; name another folder")
-    draft = request.to.with_name(f".{request.to.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"--to {str(request.to)!r} cannot be written: {error.strerror}; name another folder") from None
+    to = request.to.resolve()
+    draft = _draft(to, str(request.to))
     try:
         configuration, tensors = trial.configuration, load_file(weights)
         if kept is not None:
@@ -93,12 +86,43 @@ def export(request: ExportRequest) -> Path:
         content["files"] = {one.name: hash_file(one) for one in sorted(draft.iterdir()) if one.is_file()}
         (draft / EXPORT_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (draft / "README.md").write_text(model_card(content), encoding="utf-8")
-        if request.to.is_dir():
-            request.to.rmdir()
-        draft.rename(request.to)
+        with _writing(str(request.to)):
+            if to.is_dir():
+                to.rmdir()
+            draft.rename(to)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return request.to
+
+
+def _checked_base(base: Path, configuration: Configuration) -> dict[str, Any]:
+    """Returns the facts of a search's base. Raises UserError where what is needed of it is not as it was made."""
+    remedy = "it is kept once a search: search again, on another output"
+    facts = read_base(base, remedy)
+    needed = {how: facts["factors"][how] for how in _factors_needed("native", configuration)}
+    check_base(base, {**facts, "factors": needed}, remedy)
+    return facts
+
+
+def _draft(to: Path, asked: str) -> Path:
+    """Returns a new folder beside the one that is asked for, which must be new or empty. Raises UserError."""
+    if to == Path.cwd().resolve():
+        raise UserError(f"--to {asked!r} is the folder that this runs in; name a new folder in it")
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(f"--to {asked!r} exists and is not empty; name another folder")
+    draft = to.with_name(f".{to.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    with _writing(asked):
+        draft.mkdir(parents=True)
+    return draft
+
+
+@contextmanager
+def _writing(asked: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--to {asked!r} cannot be written: {error.strerror}; name another folder") from None
 
 
 @dataclass(frozen=True)
@@ -169,7 +193,7 @@ def _write(
         needed = {factors_file(how) for how in _factors_needed(request.form, configuration)}
         for file in sorted(base.iterdir()):
             if not file.name.startswith(FACTORS_PREFIX) or file.name in needed:
-                link_or_copy(file, folder / BASE / file.name)
+                shutil.copyfile(file, folder / BASE / file.name)  # whoever changes it there changes nothing here
 
 
 def _factors_needed(form: str, configuration: Configuration) -> tuple[str, ...]:
@@ -178,24 +202,31 @@ def _factors_needed(form: str, configuration: Configuration) -> tuple[str, ...]:
     return (how,) if form == "native" and how is not None else ()
 
 
-def _scores(history: History, trial: int, kept: int | None) -> dict[str, Any]:
-    """Returns what the record knows of this very adapter, by split."""
+def _scores(history: History, trial: int, kept: int | None, precision: str) -> dict[str, Any]:
+    """Returns what the record knows of this very adapter, by split: in float32, but what a trial that is no member saw
+    itself, which is in the precision that it was trained in.
+    """
     newest = history.trials[trial].reports[-1]
     found: dict[str, Any] = {}
     for split, labels in history.labels.items():
-        scored = history.scored.get((trial, split))
+        scored, seen = history.scored.get((trial, split)), "float32"
         if kept is not None:
             scored = history.confirmation.derived.get((trial, kept, split))
         elif scored is None and split == "selection":
-            scored = Scored(newest.metrics, newest.packed, newest.loss)
+            scored, seen = Scored(newest.metrics, newest.packed, newest.loss), precision
         if scored is not None:
-            found[split] = {"n": len(unpack(labels)), "metrics": scored.metrics, "packed": scored.packed}
+            found[split] = {
+                "precision": seen,
+                "n": len(unpack(labels)),
+                "metrics": scored.metrics,
+                "packed": scored.packed,
+            }
     return found
 
 
 def _facts(request: ExportRequest, history: History, what: _Exported, base: dict[str, Any]) -> dict[str, Any]:
     plan, trial, configuration = what.plan, what.trial, what.configuration
-    scores = _scores(history, trial.number, what.kept)
+    scores = _scores(history, trial.number, what.kept, str(plan.precision))
     factors = {how: base["factors"][how] for how in _factors_needed(request.form, configuration)}
     controls = {split: history.scored[None, split].metrics for split in scores if (None, split) in history.scored}
     return {
@@ -215,6 +246,7 @@ def _facts(request: ExportRequest, history: History, what: _Exported, base: dict
         "warm_up_parameters": plan.encoder.parameters + plan.encoder.head_parameters,
         "labels": base["labels"],
         "max_length": base["max_length"],
+        "base_inside": request.with_base,
         "base": {"weights": base["weights"], "factors": factors, "files": base.get("files", {})},
         "scores": scores,
         "control": controls,

@@ -35,11 +35,7 @@ def model_card(facts: dict[str, Any]) -> str:
         "| split | n | metric | this adapter | control (warm-up alone) |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for split, scored in facts["scores"].items():
-        for metric, value in scored["metrics"].items():
-            control = facts["control"].get(split, {}).get(metric)
-            shown = "" if control is None else f"{control:.4f}"
-            lines.append(f"| {split} | {scored['n']:,} | {metric} | {value:.4f} | {shown} |")
+    lines += _score_rows(facts)
     if not facts["scores"]:
         lines += ["", "The search did not score this adapter: `python -m platform.evaluate DIR` does. One seed."]
     elif facts.get("picked", True):
@@ -61,8 +57,7 @@ def model_card(facts: dict[str, Any]) -> str:
     if facts["form"] != "merged":
         lines += [f"It belongs to one base model, in `base` or given with --base; its weights' hash is "
                   f"`{facts['base']['weights']}`.", ""]  # fmt: skip
-    pair = ' "a second text"' if len(task.texts) > 1 else ""
-    lines += [f'    python -m platform.predict DIR "a text"{pair}', _USE[facts["form"]], "## Made by", ""]
+    lines += [*_use(facts, len(task.texts) > 1), "## Made by", ""]
     lines += [
         f"- search `{made['search']}`, plan `{made['plan']}`, seed {made['seed']}, trial {facts['trial']}",
         f"- model {made['model']['name']} (`{made['model']['fingerprint'][:16]}`), data {made['data']['name']} "
@@ -71,3 +66,24 @@ def model_card(facts: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _score_rows(facts: dict[str, Any]) -> list[str]:
+    rows = []
+    for split, scored in facts["scores"].items():
+        seen = scored.get("precision", "float32")
+        where = split if seen == "float32" else f"{split}, as the search saw it in {seen}"
+        for metric, value in scored["metrics"].items():
+            control = facts["control"].get(split, {}).get(metric)
+            shown = "" if control is None else f"{control:.4f}"
+            rows.append(f"| {where} | {scored['n']:,} | {metric} | {value:.4f} | {shown} |")
+    return rows
+
+
+def _use(facts: dict[str, Any], pair: bool) -> list[str]:
+    second = ' "a second text"' if pair else ""
+    if facts.get("base_inside", True) or facts["form"] == "merged":
+        return [f'    python -m platform.predict DIR "a text"{second}', _USE[facts["form"]]]
+    lines = [f'    python -m platform.predict DIR "a text"{second} --base BASE', _USE[facts["form"]]]
+    lines = [line.replace("DIR/base", "BASE") for line in lines]
+    return [*lines, "`BASE` is the folder `base` of the search's output: it was left out here.", ""]

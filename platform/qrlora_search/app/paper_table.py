@@ -94,7 +94,7 @@ def warnings_of(plan: SearchPlan) -> list[str]:
     name = plan.model.name
     if not can_be_checked(plan.encoder):
         found.append(f"the model is {name}, the paper's {PAPER_MODEL}: scores and counts are not comparable")
-    elif name.rsplit("/", 1)[-1].lower() != PAPER_MODEL:
+    elif plan.model.kind != "hub" or name.rsplit("/", 1)[-1].lower() != PAPER_MODEL:
         found.append(f"the model is {name}, of {PAPER_MODEL}'s shape; whether its weights are the paper's is not known")
     if plan.counts.train != PAPER_ROWS:
         found.append(

@@ -147,4 +147,4 @@ def _fair_tail(most: int, tosses: int) -> float:
     for heads in range(most):
         ways = ways * (tosses - heads) // (heads + 1)
         total += ways
-    return total / 2**tosses
+    return total / (1 << tosses)
