@@ -130,7 +130,7 @@ class Loaded:
             marks.append("SELECTED ON THE VALIDATION SET")
         if self.view.get("confirmation", {}).get("status") != "confirmed":
             marks.append("UNCONFIRMED: raw scores" if self.trials else "no trial yet")
-        return marks
+        return marks + [one for one in self.view.get("marks", []) if one.startswith("PARTLY CONFIRMED")]
 
     @property
     def lead(self) -> float:

@@ -202,9 +202,13 @@ def importance_figure(importance: dict[str, Any]) -> go.Figure:
             "arrayminus": [max(0.0, one["share"] - one["low"]) for one in lines],
         },
     )  # fmt: skip
+    figure.add_scatter(
+        x=[min(1.0, one.get("chance", 0.0)) for one in lines], y=[one["setting"] for one in lines], mode="markers",
+        name="by chance", marker={"symbol": "line-ns-open", "size": 14, "color": "#000000", "line": {"width": 3}},
+    )  # fmt: skip
     figure.update_layout(
-        template="simple_white", height=120 + 28 * len(lines), margin={"t": 30, "b": 40},
-        xaxis={"title": "share of importance (95 % over trials)"},
+        template="simple_white", height=120 + 28 * len(lines), margin={"t": 30, "b": 40}, showlegend=False,
+        xaxis={"title": "share of importance (95 % over trials; thick line: what chance gives)"},
         title=f"{importance['question']}, n = {importance['n']} Finished trials",
     )  # fmt: skip
     return figure

@@ -42,8 +42,8 @@ def test_every_line_is_the_sum_by_hand():
     assert lines["spent", "trials"] == (4, 2 * 50.0, False)
     assert lines["spent", "confirmation"] == (1, 2 * 4.0, False)
     assert lines["spent", "preparation"] == (0, 7.0, True)
-    assert lines["saved", "stopping"] == (2, 2 * 2 * 20.0, True)
-    assert lines["saved", "duplicates"] == (3 + 1, 2 * (30.0 + 20.0), True)
+    assert lines["saved", "stopping"] == (2, 2 * 2 * 19.5, True)  # without half a second of constant states
+    assert lines["saved", "duplicates"] == (3 + 1, 2 * (28.5 + 19.5), True)
     share = (300 + 100) * 2 / ((2 * 300 + 100) * 2)  # two constant layers forward, two others forward and backward
     assert lines["saved", "constant states"][1] == pytest.approx(2 * (48.0 * share - 4 * 0.5))
     assert bill.counterfactual_epochs == 4 + 2 + 4

@@ -223,6 +223,7 @@ def test_a_setting_is_as_good_as_in_its_worst_task():
 
 def test_importance_is_averaged_over_the_tasks_that_have_enough_trials(monkeypatch, capsys):
     monkeypatch.setattr(importance, "RESAMPLES", 12)
+    monkeypatch.setattr(importance, "SHUFFLES", 5)
     random = np.random.default_rng(0)
     kinds = ["q", "v", "qv", "o"]
     drawn = [(int(random.integers(5, 200)), kinds[at % 4]) for at in range(40)]

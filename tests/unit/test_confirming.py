@@ -9,6 +9,7 @@ import pytest
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app.compare_fronts import Compared, Side
 from qrlora_search.app.confirming import Confirming
+from qrlora_search.app.draw_terminal import confirmation_line
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.plot_data import plot_data
@@ -236,6 +237,10 @@ def test_it_trains_no_more_epochs_than_its_share(tmp_path, share, runs):
     assert view.confirmation.status == ("confirmed" if runs else "unconfirmed")
     assert {one.trial for one in view.members} <= {run.trial for run in confirmation.runs.values()} or not runs
     assert any("epochs" in one.reason for one in view.confirmation.candidates) == (runs in (1,))
+    partly = [mark for mark in view.marks if mark.startswith("PARTLY CONFIRMED")]
+    assert partly == (["PARTLY CONFIRMED: 1 of 3 candidates"] if runs == 1 else [])
+    assert (", 2 not confirmed;" in confirmation_line(view)) == (runs == 1)
+    assert any("may be members" in note for note in view.notes) == (runs == 1)
 
 
 def test_seeds_end_where_the_front_cannot_change(tmp_path):

@@ -38,15 +38,28 @@ def _opened():
 @pytest.mark.parametrize("cause", ["Wv", "learning rate"])
 def test_the_planted_cause_comes_first_for_the_score_at_a_size(cause, monkeypatch):
     monkeypatch.setattr(importance, "RESAMPLES", 12)
+    monkeypatch.setattr(importance, "SHUFFLES", 20)
     views = importance_views(history(60, cause))
     assert [one.question for one in views] == ["front", "score at size"]
     found = views[1].settings
     assert found[0].setting == cause
     assert found[0].low < found[0].share < found[0].high
+    assert found[0].told_apart
     assert sum(one.share for one in found) == pytest.approx(1)
     assert views[1].n == 60
     assert {"Wq", "Wk", "Wv", "Wo", "layer group", "tau", "learning rate"} == {one.setting for one in found}
     assert importance_views(history(60, cause)) == views  # seeded
+
+
+def test_where_nothing_matters_hardly_a_share_is_larger_than_chance_gives(monkeypatch):
+    monkeypatch.setattr(importance, "RESAMPLES", 2)
+    views = importance_views(history(60, "none"))
+    told = [one.setting for view in views for one in view.settings if one.told_apart]
+    assert len(told) <= 3  # of fourteen, one in twenty each
+    for view in views:
+        assert all(one.low <= one.share <= one.high for one in view.settings)
+        chances = {one.setting: one.chance for one in view.settings}
+        assert min(chances["tau"], chances["learning rate"]) > max(chances[f"W{kind}"] for kind in "qkvo") / 2
 
 
 def test_too_few_finished_trials_say_so():

@@ -108,6 +108,19 @@ def test_budget_flows_to_the_fronts_that_grow():
     assert more[1] > 30
 
 
+def test_a_front_whose_growth_confirmation_could_not_tell_grows_like_the_others_in_the_mean():
+    asked = spec("configurations", 80, 2, {})
+    found = record({job.key: Entry(task=job.task) for job in asked.jobs()})
+    plan_round(asked, found)
+    for place, entry in enumerate(found.entries.values()):
+        run(entry, turn_of(asked, entry), "configurations", [0.3, 0.0, None, 0.0][place])
+        entry.turns = 1
+    plan_round(asked, found)
+    more = [one.target - 10 for one in found.entries.values()]
+    assert sum(more) == 40
+    assert more[0] > more[2] > more[1]
+
+
 def test_time_that_a_killed_round_took_is_not_given_again():
     asked = spec("time", 4000, 1, {})
     found = record({job.key: Entry(task=job.task) for job in asked.jobs()})

@@ -74,10 +74,17 @@ def _bars(view: ImportanceView) -> str:
             "arrayminus": [max(0.0, one.share - one.low) for one in shown],
         },
     )  # fmt: skip
+    figure.add_scatter(
+        x=[min(1.0, one.chance) for one in shown], y=[one.setting for one in shown], mode="markers", name="by chance",
+        marker={"symbol": "line-ns-open", "size": 16, "color": "#111", "line": {"width": 3}},
+    )  # fmt: skip
     figure.update_xaxes(
-        title=f"share of importance, n = {view.n} Finished trials; bars: 95 % over trials", range=[0, 1]
+        title=f"share of importance, n = {view.n} Finished trials; bars: 95 % over trials; thick line: what chance "
+        "gives in one of twenty shuffles", range=[0, 1],
+    )  # fmt: skip
+    figure.update_layout(
+        template="simple_white", height=120 + 32 * len(shown), title=view.words, margin={"t": 50}, showlegend=False
     )
-    figure.update_layout(template="simple_white", height=120 + 32 * len(shown), title=view.words, margin={"t": 50})
     inside: str = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
     return inside
 

@@ -103,10 +103,12 @@ def confirmation_line(view: FrontView) -> str:
     one = view.confirmation
     if one.status == "unconfirmed":
         return f"UNCONFIRMED: {one.reason}"
-    gone = sum(not each.member for each in one.candidates)
+    left = sum(each.confirmed is None and not each.member for each in one.candidates)
+    gone = sum(not each.member for each in one.candidates) - left
+    lacking = f", {left} not confirmed" if left else ""
     return (
-        f"confirmed: {len(one.candidates)} candidates, {gone} of them no members after further seeds; {one.reason} "
-        f"(the search trained {one.search_epochs})"
+        f"confirmed: {len(one.candidates)} candidates, {gone} of them no members after further seeds{lacking}; "
+        f"{one.reason} (the search trained {one.search_epochs})"
     )
 
 
@@ -150,7 +152,10 @@ def importance_lines(view: FrontView) -> list[str]:
         lines.append(one.words if one.settings else f"importance ({one.question}): {one.words}")
         for each in one.settings:
             bar = "#" * round(each.share * BAR)
-            lines.append(f"  {each.setting:<22} {bar:<{BAR}} {each.share:.2f} [{each.low:.2f}, {each.high:.2f}]")
+            chance = "" if each.told_apart else " ~ no more than chance gives it"
+            lines.append(
+                f"  {each.setting:<22} {bar:<{BAR}} {each.share:.2f} [{each.low:.2f}, {each.high:.2f}]{chance}"
+            )
     return lines
 
 

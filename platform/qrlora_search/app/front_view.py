@@ -173,12 +173,20 @@ class PickView(Frozen):
 
 
 class SettingView(Frozen):
-    """How much one setting matters, as a share of all, with its 95 % bootstrap interval over trials."""
+    """How much one setting matters, as a share of all, with its 95 % bootstrap interval over trials. chance: what it
+    reaches in one of twenty shuffles of the trials' results, where nothing matters, in the same unit.
+    """
 
     setting: str
     share: float
     low: float
     high: float
+    chance: float = 0.0
+
+    @property
+    def told_apart(self) -> bool:
+        """Returns whether its share is larger than chance gives it."""
+        return self.share > self.chance
 
 
 class ImportanceView(Frozen):

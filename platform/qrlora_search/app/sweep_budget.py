@@ -31,7 +31,7 @@ def plan_round(spec: SweepSpec, record: SweepRecord) -> None:
     amount = max(0, left // rounds if rounds > 1 else left)
     if entries and amount:
         shares = [spec.share(one.task) for one in entries.values()]
-        growths = [_growth(one) for one in entries.values()]
+        growths = _growths(list(entries.values()))
         parts = allot(amount, shares, growths, budget.floor, budget.seed + record.planned)
         if budget.unit == "configurations" and not record.planned:
             parts = _one_each(parts)
@@ -67,11 +67,18 @@ def turn_of(spec: SweepSpec, entry: Entry) -> Turn | None:
     return Turn(entry.target) if entry.target > max(0, entry.before) else None
 
 
-def _growth(entry: Entry) -> float:
-    if not entry.volumes:  # it got nothing yet, or nothing that could be measured
+def _growths(entries: list[Entry]) -> list[float]:
+    """Returns each front's growth in its last round; where confirmation could not tell it, the mean of the others."""
+    found = [_growth(one) for one in entries]
+    known = [one for one in found if one is not None]
+    return [(sum(known) / len(known) if known else 1.0) if one is None else one for one in found]
+
+
+def _growth(entry: Entry) -> float | None:
+    if not entry.volumes:  # it got nothing yet
         return 1.0
-    before = entry.volumes[-2] if len(entry.volumes) > 1 else entry.before_volume
-    return growth(before, entry.volumes[-1])
+    before, now = entry.volumes[-2] if len(entry.volumes) > 1 else entry.before_volume, entry.volumes[-1]
+    return None if before is None or now is None else growth(before, now)
 
 
 def _target(spec: SweepSpec, entry: Entry, key: str, part: int) -> int:

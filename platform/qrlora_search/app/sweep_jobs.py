@@ -13,6 +13,7 @@ from qrlora_search.app.report_files import read_front
 from qrlora_search.app.request import SearchRequest, check_request
 from qrlora_search.app.sweep_inputs import changed, inputs_of
 from qrlora_search.app.sweep_record import Entry
+from qrlora_search.app.views.trust import PARTLY
 from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.sweep import Job, SweepSpec, expand
@@ -138,7 +139,9 @@ def deliver(spec: SweepSpec, job: Job, entry: Entry, console: Console) -> None:
 def measure(entry: Entry) -> None:
     """Brings an entry up to what its search's record and front hold."""
     count(entry)
-    entry.volumes.append(read_front(Path(entry.output)).hypervolume.value)
+    view = read_front(Path(entry.output))
+    told = view.confirmation.status == "confirmed" and not any(one.startswith(PARTLY) for one in view.marks)
+    entry.volumes.append(view.hypervolume.value if told or view.plan.space.confirm.share == 0 else None)
 
 
 def count(entry: Entry) -> None:

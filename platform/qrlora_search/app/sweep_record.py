@@ -31,7 +31,8 @@ class Entry(_Kept):
     or deepened. warm_from: the output whose front it began with. before: configurations and hypervolume that it began
     with. target: what it may have started in all (configurations), or its seconds of this round. turns: rounds that
     it ended. seconds: of its record; spent_s: in this sweep; spent_before_s: before this round. volumes: hypervolume
-    after each. base: the slot that it compares with, the newest in which this search was done or skipped.
+    after each, None where confirmation could not tell. base: the slot that it compares with, the newest in which this
+    search was done or skipped.
     """
 
     task: str
@@ -43,7 +44,7 @@ class Entry(_Kept):
     warm_from: str = ""
     deepened: bool = False
     before: int = 0
-    before_volume: float = 0.0
+    before_volume: float | None = 0.0
     target: int = 0
     turns: int = 0
     configurations: int = 0
@@ -53,7 +54,7 @@ class Entry(_Kept):
     spent_s: float = 0.0
     spent_before_s: float = 0.0
     used_up: bool = False
-    volumes: list[float] = Field(default_factory=list)
+    volumes: list[float | None] = Field(default_factory=list)
 
 
 class SweepRecord(_Kept):

@@ -10,17 +10,26 @@ from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
 Setting = str | float
-LEAST_ABOVE = 5
-"""The evaluator asks for at least so many trials above its target quantile."""
+LEAST_ABOVE = 15
+"""Trials among the top where a tenth is fewer: of five, chance is rarely told from a cause (docs/log.md)."""
 
 
 def ped_anova(
     rows: Sequence[Mapping[str, Setting]], values: Sequence[Sequence[float]], logarithmic: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Returns each setting's share of what tells the top trials from all, by name; all 0 where nothing does.
+    """Returns each setting's share of what tells the top trials from all, by name; all 0 where nothing does."""
+    found = divergences(rows, values, logarithmic)
+    total = sum(found.values())
+    return {name: value / total if total > 0 else 0.0 for name, value in found.items()}
+
+
+def divergences(
+    rows: Sequence[Mapping[str, Setting]], values: Sequence[Sequence[float]], logarithmic: Sequence[str] = ()
+) -> dict[str, float]:
+    """Returns how far each setting's distribution among the top trials is from that among all, by name.
 
     rows: a trial's settings each, texts or numbers; a trial may lack some. values: its objectives, lower is better,
-    one or two: of two, the top are those nearest to the front. The top is a tenth of the trials, at least five.
+    one or two: of two, the top are those nearest to the front. The top is a tenth of the trials, at least 15, at most half.
     logarithmic: settings on a log scale.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -37,8 +46,7 @@ def ped_anova(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the evaluator is experimental and says so at each use
         found = evaluator.evaluate(study, varied) if varied else {}
-    total = sum(found.values())
-    return {name: (found.get(name, 0.0) / total if total > 0 else 0.0) for name in names}
+    return {name: float(found.get(name, 0.0)) for name in names}
 
 
 def _distribution(values: Sequence[Setting], log: bool) -> BaseDistribution | None:

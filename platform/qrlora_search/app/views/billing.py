@@ -14,7 +14,7 @@ def bill_view(history: History, plan: SearchPlan) -> BillView:
     """Returns what the search cost and what stopping, duplicates and constant states saved, which are estimates."""
     gpu = plan.gpus_per_trial > 0
     rate = plan.gpus_per_trial if gpu else float(history.threads)
-    lines = [*_spent(history, rate), *_saved(history, plan, rate)]
+    lines = [*_spent(history, plan, rate), *_saved(history, plan, rate)]
     counted = [line for line in lines if line.kind == "saved" or line.name == "trials"]
     return BillView(
         unit="GPU-seconds" if gpu else "core-seconds",
@@ -24,7 +24,7 @@ def bill_view(history: History, plan: SearchPlan) -> BillView:
     )
 
 
-def _spent(history: History, rate: float) -> Iterator[BillLine]:
+def _spent(history: History, plan: SearchPlan, rate: float) -> Iterator[BillLine]:
     lines = [line for trial in history.searched for line in trial.reports]
     yield _line("trials", "spent", len(lines), rate * _seconds(lines), "training and scoring")
     head_only = history.trials.get(HEAD_ONLY)
@@ -33,11 +33,10 @@ def _spent(history: History, rate: float) -> Iterator[BillLine]:
         yield _line("head-only control", "spent", len(own), rate * _seconds(own), "trained like a trial")
     again = [line for run in history.confirmation.runs.values() for line in run.reports] + history.confirmation.lost
     yield _line("confirmation", "spent", len(again), rate * _seconds(again), "front and control with further seeds")
-    prepared = history.preparation_s
-    yield _line(
-        "preparation", "spent", 0, prepared, "warm-up and bases where not in the cache: wall time, all cores or GPUs",
-        estimated=True,
-    )  # fmt: skip
+    prepared, warm_ups = history.preparation_s, len(plan.warm_up_seeds)
+    words = "warm-up and bases where not in the cache: wall time, all cores or GPUs"
+    words += f"; {warm_ups - 1} of the {warm_ups} warm-ups are for confirmation alone" if warm_ups > 1 else ""
+    yield _line("preparation", "spent", 0, prepared, words, estimated=True)
 
 
 def _saved(history: History, plan: SearchPlan, rate: float) -> Iterator[BillLine]:
@@ -47,7 +46,7 @@ def _saved(history: History, plan: SearchPlan, rate: float) -> Iterator[BillLine
     yield _line("stopping", "saved", sum(left for _, left in stopped), seconds, words, estimated=True)
     answered = [history.trials[one.duplicate_of] for one in history.trials.values() if one.duplicate_of is not None]
     seconds = rate * sum(len(one.reports) * _mean_epoch(one) for one in answered)
-    words = f"{len(answered)} duplicates answered: what the first one of each took"
+    words = f"{len(answered)} duplicates answered: what training the first one of each took"
     yield _line("duplicates", "saved", sum(len(one.reports) for one in answered), seconds, words, estimated=True)
     fits = states_fit(plan)
     trained = [(one, line) for one in history.searched for line in one.reports]  # confirmation is in no counterfactual
@@ -78,7 +77,8 @@ def _seconds(lines: list[ReportLine]) -> float:
 
 
 def _mean_epoch(one: TrialHistory) -> float:
-    return _seconds(one.reports) / len(one.reports) if one.reports else 0.0
+    """Returns an epoch's seconds, without what was made once for all: constant states."""
+    return sum(line.seconds - line.states_s for line in one.reports) / len(one.reports) if one.reports else 0.0
 
 
 def _line(name: str, kind: str, epochs: int, seconds: float, words: str, *, estimated: bool = False) -> BillLine:

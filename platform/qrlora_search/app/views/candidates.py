@@ -14,6 +14,7 @@ from qrlora_search.values.states import FinishedTrial, TrialState
 WARM_UP: Point = (-2, None)
 """The control as the warm-up left it, as a point among others."""
 HEAD_CONTROL: Point = (HEAD_ONLY, None)
+NOT_TRAINED = "not trained again: the epochs for confirmation were used up"
 
 
 class Standing:
@@ -93,6 +94,11 @@ class Standing:
         done = self.confirmation.closed and self.plan.space.confirm.share > 0
         return done and (bool(self.confirmed) or not self.confirmation.candidates)
 
+    @property
+    def untrained(self) -> list[Point]:
+        """Returns the candidates that confirmation had no epochs left for: nothing is known of their membership."""
+        return [one for one in self.confirmation.candidates if self.fault(one) == NOT_TRAINED]
+
     def fault(self, point: Point) -> str:
         """Returns why a candidate cannot be confirmed, or an empty text."""
         trial, kept = point
@@ -101,7 +107,7 @@ class Standing:
         if failed:
             return f"seed {failed[0].seed} failed: {failed[0].reason}"
         if not runs or not all((kept, "selection") in run.scored for run in runs):
-            return "not trained again: the epochs for confirmation were used up"
+            return NOT_TRAINED
         return ""
 
     def scores(self, point: Point, split: str) -> list[tuple[int, Scored]]:

@@ -18,7 +18,9 @@ from qrlora_search.values.states import TrialState
 
 LEAST = 30
 """Finished trials below which nothing is said."""
-RESAMPLES = 40
+RESAMPLES = 100
+SHUFFLES = 40
+"""Of the results among the trials: a setting with many values gets a share by chance alone, which these tell."""
 MOST = 200
 """Trials beyond which a seeded sample stands for all."""
 RATES = {str(method): name.replace("_", " ") for method, name in LEARNING_RATES.items()}
@@ -102,7 +104,7 @@ def residual(scores_N: NDArray[np.float64], sizes_N: NDArray[np.int64]) -> NDArr
 
 
 def _settings(rows: Sequence[Row], values: NDArray[np.float64]) -> list[SettingView]:
-    from qrlora_search.adapters.optuna_search.importance import ped_anova
+    from qrlora_search.adapters.optuna_search.importance import divergences, ped_anova
 
     whole = ped_anova(rows, values.tolist(), LOGARITHMIC)
     names = [name for name in whole if len({row.get(name) for row in rows}) > 1]
@@ -113,9 +115,13 @@ def _settings(rows: Sequence[Row], values: NDArray[np.float64]) -> list[SettingV
         drawn.append([found.get(name, 0.0) for name in names])
     if not names:
         return []
+    total = sum(divergences(rows, values.tolist(), LOGARITHMIC).values())
+    shuffled = [divergences(rows, random.permutation(values).tolist(), LOGARITHMIC) for _ in range(SHUFFLES)]
+    chances = np.quantile([[one.get(name, 0.0) for name in names] for one in shuffled], 0.95, axis=0) / (total or 1.0)
     lows, highs = np.quantile(np.array(drawn), [0.025, 0.975], axis=0)
-    views = [
-        SettingView(setting=name, share=whole[name], low=float(low), high=float(high))
-        for name, low, high in zip(names, lows, highs, strict=True)
-    ]
+    views = [  # a resample repeats trials, which moves all shares: an interval holds its own share in any case
+        SettingView(setting=name, share=whole[name], low=min(float(low), whole[name]),
+                    high=max(float(high), whole[name]), chance=float(chance))
+        for name, low, high, chance in zip(names, lows, highs, chances, strict=True)
+    ]  # fmt: skip
     return sorted(views, key=lambda one: -one.share)

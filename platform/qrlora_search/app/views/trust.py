@@ -8,6 +8,7 @@ from qrlora_search.describe.plan import ON_VALIDATION, STAND_IN
 from qrlora_search.record.confirmation import Point
 
 UNCONFIRMED = "UNCONFIRMED"
+PARTLY = "PARTLY CONFIRMED"
 
 
 def confirmation_view(standing: Standing, members: list[MemberView]) -> ConfirmationView:
@@ -84,7 +85,14 @@ def marks_of(standing: Standing) -> list[str]:
     plan = standing.plan
     marks = [STAND_IN] if plan.stand_in else []
     marks += [ON_VALIDATION] if plan.on_validation else []
-    return marks if standing.is_confirmed else [*marks, UNCONFIRMED]
+    if not standing.is_confirmed:
+        return [*marks, UNCONFIRMED]
+    return [*marks, _partly(standing)] if standing.untrained else marks
+
+
+def _partly(standing: Standing) -> str:
+    there = len(standing.confirmation.candidates)
+    return f"{PARTLY}: {there - len(standing.untrained)} of {there} candidates"
 
 
 def notes_of(standing: Standing) -> list[str]:
@@ -135,7 +143,12 @@ def _confirmed_notes(standing: Standing) -> list[str]:
         if spread is not None
         else "no candidate was trained twice, so no interval has seeds in it"
     )
+    lacking = [
+        f"{_partly(standing)} were trained again before the epochs for it were used up; the others may be members, "
+        "too, and the hypervolume is without them. A larger [confirm] share trains all."
+    ]  # fmt: skip
     return [
+        *(lacking if standing.untrained else []),
         "Members are chosen by trainings with further seeds, scored on the selection split; the score that brought a "
         f"member in counts for nothing. A seed moves the order of batches alone"
         f"{', and its turn of the warm-ups' if standing.selection.warm_ups > 1 else ''}; {seeds}.",
