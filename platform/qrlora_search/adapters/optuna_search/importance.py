@@ -29,8 +29,8 @@ def divergences(
     """Returns how far each setting's distribution among the top trials is from that among all, by name.
 
     rows: a trial's settings each, texts or numbers; a trial may lack some. values: its objectives, lower is better,
-    one or two: of two, the top are those nearest to the front. The top is a tenth of the trials, at least 15, at most half.
-    logarithmic: settings on a log scale.
+    one or two: of two, the top are those nearest to the front. The top is a tenth of the trials, at least 15, at most
+    half. logarithmic: settings on a log scale.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     names = list(dict.fromkeys(name for row in rows for name in row))
