@@ -179,7 +179,7 @@ def test_further_warm_ups_move_scores_and_no_place_on_the_front(tmp_path):
     ends = ends_of(*[(0.74, 0.80, 0.77, 0.82), *[(0.74, 0.69, 0.77, 0.81)] * 4])
     ends = replace(ends, moved=(0.0, 0.06, -0.03), trained=[])
     history, record, _ = search(tmp_path, ends, share=5.0, seeds=4, warmups=3)
-    assert {seed: warm_up for seed, warm_up in ends.stood_on.items() if seed} == {1: 0, 2: 1, 3: 2}
+    assert {seed: warm_up for seed, warm_up in ends.stood_on.items() if seed} == {1: 1, 2: 2, 3: 0}
     assert "stopped early" in history.confirmation.reason
     assert sorted(history.confirmation.controls) == [(1, "selection"), (2, "selection")]
     assert [trial for trial, _ in members_of(history)] == [0, 3]
@@ -202,7 +202,7 @@ def test_further_warm_ups_move_scores_and_no_place_on_the_front(tmp_path):
     assert history_of(record.all()).confirmation == history.confirmation
     trials = build_trials_view(history)
     assert len(trials.confirmed_controls["warm-up"]) == 3
-    assert [one.warm_ups for one in trials.confirmed] == [(0, 1, 2), (0, 1, 2)]
+    assert [one.warm_ups for one in trials.confirmed] == [(1, 2, 0), (1, 2, 0)]
     side = Side(Compared("it", trials), example_weights(N), confirmed=True)
     assert side.scores_P == pytest.approx([0.71, 0.75, 0.82])
     wide = view.members[1].selection

@@ -1,7 +1,7 @@
 """Confirmation: the raw front's members and the head-only control are trained again with further seeds.
 
-A round is one further seed for every point whose place is still open, on one of the plan's warm-ups, in turn. Rounds
-end before the next begins, so that what is trained does not depend on how many run side by side.
+A round is one further seed for every point whose place is still open, on one of the plan's warm-ups, in turn, the
+search's own last. Rounds end before the next begins, so that what is trained does not depend on how many run side by side.
 """
 
 import threading
@@ -53,7 +53,8 @@ class Confirming(Interruptible):
             runs = self.history.confirmation.runs
             again = [run.number for run in runs.values() if (run.trial, run.seed) == (trial, seed)]
             number = again[0] if again else len(runs)
-            warm_up = self.history.confirmation.seeds.index(seed) % len(self.plan.warm_up_seeds)
+            turn = self.history.confirmation.seeds.index(seed) + 1  # the search's own comes last: it knows that one
+            warm_up = turn % len(self.plan.warm_up_seeds)
             self._append("confirm_started", {"run": number, "seed": seed, "warm_up": warm_up}, trial)
             self.live.add(number)
             return TrialOrder(number, self.history.trials[trial].configuration, seed, warm_up=warm_up)
