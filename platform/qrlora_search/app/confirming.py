@@ -1,7 +1,8 @@
 """Confirmation: the raw front's members and the head-only control are trained again with further seeds.
 
 A round is one further seed for every point whose place is still open, on one of the plan's warm-ups, in turn, the
-search's own last. Rounds end before the next begins, so that what is trained does not depend on how many run side by side.
+search's own last. Rounds end before the next begins, so that what is trained does not depend on how many run side by
+side.
 """
 
 import threading

@@ -16,7 +16,7 @@ from qrlora_search.values.errors import UserError, nearest
 
 FORMS = ("crontab", "systemd", "kubernetes", "kuberay")
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
-QUARTERS = (0, 15, 30, 45)
+HOUR, QUARTERS = 60, (0, 15, 30, 45)
 
 
 def write_schedule(path: Path, form: str, folder: Path | None, image: str) -> None:
@@ -75,7 +75,7 @@ def _quarters(schedule: Schedule) -> str:
     """Returns the fields of every quarter of an hour from the schedule's minutes on: no zone's offset is missed."""
     minutes = CronSim(schedule.cron, datetime(2026, 1, 1)).minutes  # noqa: DTZ001 - only its fields are read
     fired = sorted({(minute + quarter) % 60 for minute in minutes for quarter in QUARTERS})
-    return f"{','.join(map(str, fired))} * * * *"
+    return f"{'*' if len(fired) == HOUR else ','.join(map(str, fired))} * * * *"
 
 
 def systemd(spec: SweepSpec, schedule: Schedule, where: Path) -> dict[str, str]:
