@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -64,8 +66,27 @@ def test_it_is_asked_every_quarter_so_that_no_offset_and_no_killed_night_is_miss
     assert all(next(berlin).astimezone(UTC) in times for _ in range(300))
 
 
-def test_the_very_line_runs_as_cron_would_run_it(tmp_path, monkeypatch):
-    """`sh -c` with cron's bare environment: no PATH to speak of, no variables; the sweep is one that ended."""
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cron") is None or os.geteuid() != 0, reason="cron is not installed, or not root")
+def test_cron_itself_runs_the_very_line(tmp_path, monkeypatch):
+    folder, command = written_for_cron(tmp_path, monkeypatch)
+    table, log = Path("/etc/cron.d/qrlora-line"), folder / "runs" / "each.log"
+    table.write_text(f"HOME={tmp_path / 'home'}\n* * * * * root {command}\n")
+    table.chmod(0o644)
+    daemon = subprocess.Popen(["cron", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 150
+        while time.monotonic() < until and "schedule.grace" not in (log.read_text() if log.is_file() else ""):
+            time.sleep(0.5)
+    finally:
+        table.unlink()
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(20)
+    assert "was missed for longer than schedule.grace" in log.read_text()
+
+
+def written_for_cron(tmp_path, monkeypatch) -> tuple[Path, str]:
+    """Return a folder with a sweep that is not due, and the command that its crontab line gives to cron."""
     folder = tmp_path / "a folder, 100% its own"
     folder.mkdir()
     spec = folder / "sweep.toml"
@@ -75,9 +96,14 @@ def test_the_very_line_runs_as_cron_would_run_it(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     assert main(["sweep", "schedule", str(spec), "--as", "crontab", "--to", "out"]) == 0
     (line,) = [one for one in (folder / "out" / "each.crontab").read_text().splitlines() if one.startswith("0,15,")]
-    command = line.split(" ", 5)[5].replace(r"\%", "%")
-    home = tmp_path / "home"
-    (home / ".config/qrlora-search").mkdir(parents=True)
+    (tmp_path / "home" / ".config/qrlora-search").mkdir(parents=True)
+    return folder, line.split(" ", 5)[5]
+
+
+def test_the_very_line_runs_as_cron_would_run_it(tmp_path, monkeypatch):
+    """`sh -c` with cron's bare environment: no PATH to speak of, no variables."""
+    folder, command = written_for_cron(tmp_path, monkeypatch)
+    command, home = command.replace(r"\%", "%"), tmp_path / "home"
     bare = {"HOME": str(home), "LOGNAME": "nobody", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
     if "PYTHONPATH" in os.environ:
         bare["PYTHONPATH"] = os.environ["PYTHONPATH"]
