@@ -39,7 +39,9 @@ def _beats(members: list[MemberView], sizes: list[int]) -> PickView:
     place = smallest_better(sizes, lows)
     if place is None:
         return _none("beats-control", "none: every member's difference to the control has 0 in its interval")
-    return _pick("beats-control", members[place], "smallest whose difference to the control excludes 0")
+    return _pick(
+        "beats-control", members[place], "smallest whose difference to the control on the selection split excludes 0"
+    )
 
 
 def _pick(name: str, member: MemberView, why: str) -> PickView:
