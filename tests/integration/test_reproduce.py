@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from safetensors.numpy import save_file
 from transformers import AutoConfig, AutoModel
 
+from qrlora_search.app import reproduce
 from qrlora_search.app.cli import main
-from qrlora_search.app.paper_counts import can_be_checked, count_parameters, readings, show_readings
+from qrlora_search.app.paper_counts import can_be_checked, count_parameters, readings
 from qrlora_search.app.reproduce import different
 from qrlora_search.app.reproducing import Group
 from qrlora_search.describe.presets import PRESETS, paper_space
@@ -21,6 +23,7 @@ from qrlora_search.describe.proposals import canonical, dimensions, fits
 from qrlora_search.describe.space import SearchSpace
 from qrlora_search.method.families import encoder_shape
 from qrlora_search.method.fine_tuning import export_state
+from scripted import plan
 from search_runs import SPACE, make_place
 from tiny import tiny_config
 
@@ -110,27 +113,37 @@ def test_bad_input_is_refused(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
-def test_counts_are_read_in_eight_ways_on_a_model_of_the_papers_shape(tmp_path):
+def test_counts_are_read_in_eight_ways_on_a_model_of_the_papers_shape(tmp_path, monkeypatch):
     config = {**tiny_config("roberta", 12), "hidden_size": 768, "num_attention_heads": 12}
     assert can_be_checked(encoder_shape(config, 2))
     assert not can_be_checked(encoder_shape(tiny_config("roberta", 12), 2))
-    model = AutoModel.from_config(AutoConfig.for_model(**config))
     folders = {}
-    for name in ("raw", "warmed-up"):
+    for seed, name in enumerate(("raw", "warmed-up")):
+        torch.manual_seed(seed)
+        model = AutoModel.from_config(AutoConfig.for_model(**config))
         folders[name] = tmp_path / name
         folders[name].mkdir()
         (folders[name] / "config.json").write_text(json.dumps(config))
         save_file(export_state(model), folders[name] / "model.safetensors")
-    found = readings(folders)
+    shape = encoder_shape(config, 2)
+    source = plan().model.model_copy(update={"path": str(folders["raw"])})
+    the_plan = plan().model_copy(update={"encoder": shape, "model": source, "seed": 7})
+    planned = SimpleNamespace(plan=the_plan)
+    monkeypatch.setattr(reproduce, "prepared_again", lambda one: SimpleNamespace(warm_up=folders["warmed-up"]))
+    read = []
+    monkeypatch.setattr(reproduce, "readings", lambda given: read.append(readings(given)) or read[-1])
+    console = Console(record=True, width=200)
+    reproduce._check_counts(console, [SimpleNamespace(planned={7: planned}, task="mrpc")])
+    (found,) = read
     assert len({(one.rule, one.transposed, one.weights) for one in found}) == len(found) == 8
     assert [one.off for one in found] == sorted(one.off for one in found)
     by = {(one.rule, one.transposed, one.weights): one.counts for one in found}
-    assert by["energy", False, "raw"] == by["energy", False, "warmed-up"]  # the same weights
+    assert by["energy", False, "raw"] != by["energy", False, "warmed-up"]  # other weights
     counts = by["energy", False, "raw"]
     assert counts[601] < counts[1311] < 2.2 * counts[601]
-    console = Console(record=True, width=200)
-    show_readings(console, found)
-    assert "no reading gives all counts" in console.export_text()
+    shown = console.export_text()
+    assert "mrpc, seed 7:" in shown
+    assert "no reading gives all counts" in shown
 
 
 def test_counts_that_fit_are_said_to_fit():
