@@ -41,9 +41,6 @@ def test_three_drivers_and_two_workers_are_killed_and_signals_end_it_and_the_fro
 
     run = go_on(place)
     assert run.until(lambda rows: rows[-1].sequence > first + 1 and training(rows))
-    refused = place.run("--output", "cut", *ONE_AT_A_TIME, "--resume")  # a second driver, while this one lives
-    assert refused.returncode == 2
-    assert "is in use by another search" in refused.stderr
     assert run.kill_worker()
     assert run.events(second + 2)
     run.kill_driver()
@@ -105,6 +102,9 @@ def test_the_warm_ups_worker_is_killed_and_a_signal_ends_it_before_any_trial(pla
 
     run = start(slow, "warm", *given)
     assert said(run, "warm-up epoch 1 of 100")  # the rest would take minutes: it is ended, and not waited for
+    refused = slow.run("--output", "warm", *given, "--resume")  # a second driver, while this one lives for sure
+    assert refused.returncode == 2
+    assert "is in use by another search" in refused.stderr
     assert run.signalled(signal.SIGTERM, group=True) == 143
     assert "interrupted by SIGTERM: what is made is kept" in run.text()
     assert "Traceback" not in run.text()
