@@ -3,8 +3,6 @@
 import io
 import json
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -14,12 +12,12 @@ import torch
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file, save_file
 
+from exported_searches import SPACES, searched
 from other_bases import is_refused_on_another_base
 from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.app.adapted import load_export
 from qrlora_search.app.cli import main
 from qrlora_search.app.reading import read_search
-from qrlora_search.app.report_files import read_front
 from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.sources import find_data
@@ -27,46 +25,9 @@ from qrlora_search.method.splits import split_rows
 from qrlora_search.record.history import HEAD_ONLY
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import TrialState
-from search_runs import SPACE, Place, make_place
 
 FORMS = ("native", "lora", "merged")
 TEXTS = ["a b", "the cat sat on the mat", "what did she give to him ?"]
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished search and a Finished trial of it."""
-
-    place: Place
-    output: Path
-    trial: int
-
-    @property
-    def data(self) -> str:
-        return str(self.place.folder / "data")
-
-
-TRAINED_HEAD = """
-[head]
-modes = ["trained"]
-[bases]
-of = "warmed-up"
-[tau]
-rule = "threshold"
-"""
-FULL_AND_CHOSEN = """
-[methods]
-of = ["qr-lora", "full"]
-[bases]
-directions = ["gradient"]
-[full_learning_rate]
-high = 1e-2
-"""
-SPACES = {
-    "stsb": SPACE.replace("[warm_up]", "[warm_up]\nworkers = 2") + TRAINED_HEAD,
-    "mrpc": SPACE.replace("rungs = [1, 2]", "rungs = []") + FULL_AND_CHOSEN,
-}
-SEARCHES = {"stsb": ("roberta", ("--max-params", "40")), "mrpc": ("bert", ())}
 
 
 @pytest.fixture(scope="module", params=list(SPACES))
@@ -74,17 +35,7 @@ def done(request, tmp_path_factory):
     """Return a search over a regression with RoBERTa, a trained head, two workers and bases of warmed-up weights, and
     one over pairs with BERT, a frozen head, directions chosen by gradient and full fine-tuning.
     """
-    task = request.param
-    family, more = SEARCHES[task]
-    place = make_place(tmp_path_factory.mktemp(task), tmp_path_factory.mktemp("cache"), task, family, rows=80)
-    (place.folder / "space.toml").write_text(SPACES[task])
-    result = place.run("--budget", "3", "--output", "out", *more)
-    assert result.returncode == 0, result.stdout + result.stderr
-    output = place.folder / "out"
-    history, _ = read_search(output, "OUTPUT")
-    ended = [one.number for one in history.in_state(TrialState.FINISHED) if not one.configuration.whole]
-    members = [one.trial for one in read_front(output).members if one.kept is None and one.trial in ended]
-    return Done(place, output, (members or ended)[0])
+    return searched(request.param, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from qrlora_search.adapters.ray_engine.jobs import GONE
+from qrlora_search.app import sweep_submit
+from qrlora_search.app.cli import main
 from qrlora_search.app.sweep_jobs import check_jobs
 from qrlora_search.describe.space import spaces_folder
 from qrlora_search.describe.sweep import expand, load_sweep
@@ -102,6 +105,24 @@ def test_what_a_search_could_not_be_asked_for_is_said_before_anything_begins(tmp
     with pytest.raises(UserError) as error:
         check_jobs(load(tmp_path, GOOD.replace(old, new)))
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_a_job_that_was_not_sent_is_said_without_the_servers_password(tmp_path, monkeypatch, capsys):
+    class Nobody:
+        def __init__(self, address) -> None:
+            self.address = address
+
+        def state(self, job):
+            return GONE
+
+    monkeypatch.setenv("GLUE", "/there")
+    monkeypatch.setattr(sweep_submit, "Jobs", Nobody)
+    load(tmp_path, GOOD)
+    given = ["sweep", "logs", str(tmp_path / "sweep.toml"), "--slot", "one", "--jobs", "http://admin:swordfish@h:8265"]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert "was not sent to http://h:8265" in said
+    assert "swordfish" not in said
 
 
 def test_auto_is_taken_where_the_spec_says_that_it_may_fall_back(tmp_path):

@@ -106,7 +106,9 @@ def residual(scores_N: NDArray[np.float64], sizes_N: NDArray[np.int64]) -> NDArr
 def _settings(rows: Sequence[Row], values: NDArray[np.float64]) -> list[SettingView]:
     from qrlora_search.adapters.optuna_search.importance import divergences, ped_anova
 
-    whole = ped_anova(rows, values.tolist(), LOGARITHMIC)
+    apart = divergences(rows, values.tolist(), LOGARITHMIC)
+    total = sum(apart.values()) or 1.0
+    whole = {name: value / total for name, value in apart.items()}
     names = [name for name in whole if len({row.get(name) for row in rows}) > 1]
     random, drawn = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
@@ -115,9 +117,8 @@ def _settings(rows: Sequence[Row], values: NDArray[np.float64]) -> list[SettingV
         drawn.append([found.get(name, 0.0) for name in names])
     if not names:
         return []
-    total = sum(divergences(rows, values.tolist(), LOGARITHMIC).values())
     shuffled = [divergences(rows, random.permutation(values).tolist(), LOGARITHMIC) for _ in range(SHUFFLES)]
-    chances = np.quantile([[one.get(name, 0.0) for name in names] for one in shuffled], 0.95, axis=0) / (total or 1.0)
+    chances = np.quantile([[one.get(name, 0.0) for name in names] for one in shuffled], 0.95, axis=0) / total
     lows, highs = np.quantile(np.array(drawn), [0.025, 0.975], axis=0)
     views = [  # a resample repeats trials, which moves all shares: an interval holds its own share in any case
         SettingView(setting=name, share=whole[name], low=min(float(low), whole[name]),

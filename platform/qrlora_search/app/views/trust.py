@@ -143,12 +143,12 @@ def _confirmed_notes(standing: Standing) -> list[str]:
         if spread is not None
         else "no candidate was trained twice, so no interval has seeds in it"
     )
-    lacking = [
+    lacking = (
         f"{_partly(standing)} were trained again before the epochs for it were used up; the others may be members, "
         "too, and the hypervolume is without them. A larger [confirm] share trains all."
-    ]  # fmt: skip
+    )
     return [
-        *(lacking if standing.untrained else []),
+        *([lacking] if standing.untrained else []),
         "Members are chosen by trainings with further seeds, scored on the selection split; the score that brought a "
         f"member in counts for nothing. A seed moves the order of batches alone"
         f"{', and its turn of the warm-ups' if standing.selection.warm_ups > 1 else ''}; {seeds}.",
