@@ -104,6 +104,21 @@ def test_the_plot_shows_what_the_view_holds(view):
         assert part in plot.y_label
 
 
+def test_the_plot_shows_what_members_add_to_the_better_control_with_paired_intervals(view):
+    selection, report = plot_data(view).gains
+    assert selection.label == f"selection, n = {N}, over examples"
+    assert report.label == f"report split, validation, n = {N}, over examples"
+    for one, found in ((selection, [each.on_selection for each in view.members]),
+                       (report, [each.against_control[0] for each in view.members])):  # fmt: skip
+        assert one.x == [each.parameters for each in view.members]
+        assert list(zip(one.y, one.low, one.high, strict=True)) == [(e.difference, e.low, e.high) for e in found]
+    assert report.y[0] == pytest.approx(0.75 - 0.75)
+    again = build_front_view(confirmed_history(), "complete", 1.0)
+    assert {one.label.split("over ")[1] for one in plot_data(again).gains} == {"seeds and examples"}
+    assert plot_data(build_front_view(make_history(head_only=0.88), "c", 1.0)).gains_label == "minus control (head-only)"
+    assert plot_data(build_front_view(make_history(control=0.99), "c", 1.0)).gains == []
+
+
 @pytest.mark.parametrize("control", [0.75, 0.99], ids=["members", "control-alone"])
 def test_every_drawing_is_made(control):
     view = build_front_view(make_history(control=control), "complete", 1.0)
@@ -196,6 +211,7 @@ def test_a_confirmed_front_shows_what_the_selection_promised(capsys):
         assert part in page.replace("&#x27;", "'")
     show_front(make_console(), view, "out")
     said = capsys.readouterr().out
+    assert "(mean over 4 candidates)" in said
     for part in ("P on front", "winner's curse", "pick knee", "pick one-se", "core-seconds", "4, 30 kept", "V front"):
         assert part in said
 

@@ -1,6 +1,7 @@
 """The whole way after a search in one process, with real trainings of a tiny model: derive, confirm, report, write."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.scoring import Scorer, Wanted, Weights
+from qrlora_search.app.views.building import build_front_view
 from qrlora_search.describe.plan import DataCounts
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
@@ -52,7 +54,7 @@ def done(tmp_path_factory):
     def made(proposal):
         return canonical(a_plan.space, {**proposal, "learning_rate": 1.0}, spectra, 3)
 
-    loop = SearchLoop(a_plan, record, history, ListSampler([0.02, 0.1, 0.3, 0.6]), made, scorer.weights)
+    loop = SearchLoop(a_plan, record, history, ListSampler([0.02, 0.1, 0.3, 0.9]), made, scorer.weights)
     turns = InTurn([loop, Confirming(a_plan, record, history, scorer)])
     bench = build_workbench(materials.for_workers())
     threads = torch.get_num_threads()
@@ -77,6 +79,23 @@ def test_everything_is_there_and_read_back(done):
     assert view.hypervolume.raw >= view.hypervolume.without_derived
     for one in view.members:
         assert one.report[0].seeds == one.selection.seeds == len(history.confirmation.runs_of(one.trial))
+
+
+def test_what_brought_candidates_in_is_scored_as_everything_else_whatever_the_trials_were_trained_in(done):
+    _, history, view, scorer = done
+    whole = [one for one in view.confirmation.candidates if one.kept is None]
+    assert whole
+    for one in whole:
+        again = scorer.score(history.trials[one.trial], "selection")["metrics"]["pearson"]
+        assert history.scored[one.trial, "selection"].metrics["pearson"] == again
+    in_training = deepcopy(history)
+    for one in whole:
+        line = in_training.trials[one.trial].reports[-1]
+        in_training.trials[one.trial].reports[-1] = replace(line, metrics={**line.metrics, "pearson": -1.0})
+    seen = build_front_view(in_training, "complete", 1.0)
+    assert seen.confirmation.curse == view.confirmation.curse
+    assert [one.first for one in seen.confirmation.candidates] == [one.first for one in view.confirmation.candidates]
+    assert [one.first for one in seen.members] == [one.first for one in view.members]
 
 
 def test_a_seed_is_another_training_of_the_same_configuration(done):

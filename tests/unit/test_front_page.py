@@ -30,6 +30,9 @@ def test_the_page_draws_the_view_and_nothing_goes_wrong(tmp_path):
     assert (control["x"], control["y"]) == ([CONTROL_X], [pytest.approx(plot.control)])
     (report,) = [one for one in traces if one["name"] == plot.report_label]
     assert report["x"] == pytest.approx([one * BESIDE for one in (CONTROL_X, *plot.members_x)])
+    added = [one for one in traces if (one["name"] or "").startswith(plot.gains_label)]
+    assert [one["y"] for one in added] == [pytest.approx(one.y) for one in plot.gains]
+    assert len(added) == 2
     assert "STAND-IN" in said
     assert "UNCONFIRMED" in said
     assert [one for one in seen.outside if not one.startswith("file:")] == [], json.dumps(seen.outside)

@@ -34,9 +34,10 @@ def front_html(view: FrontView) -> str:
 
 
 def _plot(plot: FrontPlot) -> str:
-    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
 
-    figure = go.Figure()
+    rows = 2 if plot.gains else 1
+    figure = make_subplots(rows, 1, shared_xaxes=True, row_heights=[0.72, 0.28][:rows], vertical_spacing=0.05)
     for cloud in plot.clouds:
         marker = {"symbol": _SYMBOLS[cloud.state.split()[0]], "color": "#888", "size": 8}
         figure.add_scatter(x=cloud.x, y=cloud.y, mode="markers", name=cloud.state, text=cloud.words, marker=marker)
@@ -56,11 +57,14 @@ def _plot(plot: FrontPlot) -> str:
             "arrayminus": [max(0.0, plot.control - plot.control_low)],
         },
     )  # fmt: skip
-    figure.add_hline(y=plot.control, line={"dash": "dot", "color": "#888", "width": 1})
-    figure.update_xaxes(type="log", title=plot.x_label, tickvals=list(TICKS), ticktext=list(TICKS.values()), ticks="")
-    figure.update_yaxes(title=plot.y_label)
+    figure.add_hline(y=plot.control, line={"dash": "dot", "color": "#888", "width": 1}, row=1, col=1)
+    figure.update_xaxes(type="log", tickvals=list(TICKS), ticktext=list(TICKS.values()), ticks="")
+    figure.update_xaxes(title=plot.x_label, row=rows)
+    figure.update_yaxes(title=plot.y_label, row=1)
+    if plot.gains:
+        _gains(figure, plot)
     figure.update_layout(
-        template="simple_white", height=560, title=plot.title, margin={"t": 60}, legend={"y": -0.2, "orientation": "h"}
+        template="simple_white", height=960 if plot.gains else 620, title=plot.title, margin={"t": 60}, legend={"y": -0.2, "orientation": "h"}
     )
     inside: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
     return inside + f"<p>{html.escape(plot.footer)}</p>"
@@ -91,6 +95,24 @@ def _members(figure: Any, plot: FrontPlot) -> None:
             x=plot.members_x, y=plot.members_first, mode="markers", name="score that brought it in",
             marker={"symbol": "line-ew-open", "size": 12, "color": "#111"}, text=plot.members_words,
         )  # fmt: skip
+
+
+def _gains(figure: Any, plot: FrontPlot) -> None:
+    """Draws what members add to the control, with paired intervals, below the front."""
+    for one, symbol, colour, beside in zip(
+        plot.gains, ("circle", "diamond-open"), ("#111", "#0072b2"), (1.0, BESIDE), strict=False
+    ):
+        figure.add_scatter(
+            x=[x * beside for x in one.x], y=one.y, mode="markers", name=f"{plot.gains_label}: {one.label}",
+            text=plot.members_words, marker={"symbol": symbol, "size": 9, "color": colour}, row=2, col=1,
+            error_y={
+                "type": "data", "symmetric": False, "thickness": 1,
+                "array": [max(0.0, high - y) for y, high in zip(one.y, one.high, strict=True)],
+                "arrayminus": [max(0.0, y - low) for y, low in zip(one.y, one.low, strict=True)],
+            },
+        )  # fmt: skip
+    figure.add_hline(y=0.0, line={"dash": "dot", "color": "#888", "width": 1}, row=2, col=1)
+    figure.update_yaxes(title="minus control", row=2)
 
 
 def _table(view: FrontView) -> str:

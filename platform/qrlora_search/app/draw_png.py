@@ -13,11 +13,13 @@ def front_png(view: FrontView) -> bytes:
     from matplotlib.figure import Figure
 
     plot = plot_data(view)
-    figure = Figure(figsize=(9, 5.6), dpi=130, layout="constrained")
+    figure = Figure(figsize=(9, 7.2 if plot.gains else 5.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    _draw(axes, plot)
-    axes.set_xlabel(plot.x_label)
+    rows = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if plot.gains else [figure.add_subplot()]
+    _draw(rows[0], plot)
+    if plot.gains:
+        _gains(rows[1], plot)
+    rows[-1].set_xlabel(plot.x_label)
     figure.supxlabel("\n".join(textwrap.wrap(plot.footer, 150)), fontsize=7, color="0.35")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
@@ -83,3 +85,19 @@ def _members(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # 
         axes.plot(
             plot.members_x, plot.members_first, "_", color="black", markersize=9, label="score that brought it in"
         )
+
+
+def _gains(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - matplotlib's axes
+    """Draws what members add to the control, with paired intervals: a band that touches 0 tells nothing apart."""
+    axes.axhline(0.0, color="0.5", linewidth=0.8, linestyle=":")
+    for one, mark, colour, beside in zip(plot.gains, ("o", "D"), ("black", "tab:blue"), (1.0, BESIDE), strict=False):
+        reach = [
+            [max(0.0, y - low) for y, low in zip(one.y, one.low, strict=True)],
+            [max(0.0, high - y) for y, high in zip(one.y, one.high, strict=True)],
+        ]
+        axes.errorbar([x * beside for x in one.x], one.y, yerr=reach, fmt=mark, color=colour, elinewidth=0.8, capsize=2,
+                      markersize=5, markerfacecolor="none" if beside > 1 else colour, label=one.label)  # fmt: skip
+    axes.set_ylabel(plot.gains_label, fontsize=9)
+    axes.grid(visible=True, axis="y", color="0.9")
+    axes.minorticks_off()
+    axes.legend(fontsize=7, loc="best", framealpha=0.9, title="paired, 95 %", title_fontsize=7)

@@ -116,7 +116,8 @@ def curse_lines(view: FrontView) -> list[str]:
     """Returns the winner's curse: what the selection promised against what further seeds and the report split gave."""
     one, parts = view.confirmation, []
     if one.curse is not None:
-        parts.append(f"{one.curse:+.4f} against further seeds (mean over {len(one.candidates)} candidates)")
+        told = sum(each.confirmed is not None for each in one.candidates)
+        parts.append(f"{one.curse:+.4f} against further seeds (mean over {told} candidates)")
     if one.curse_report is not None and not view.plan.on_validation:
         parts.append(f"{one.curse_report:+.4f} against the report split (mean over {len(view.members)} members)")
     lead = f"; without {one.lead:+.4f} by which its warm-up differs from the mean of all" if one.lead else ""

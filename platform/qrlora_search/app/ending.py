@@ -35,7 +35,7 @@ class Ending:
                 for point in (*controls, *members):
                     self._again(point, split, warm_up)
         if with_report:
-            for point in members:
+            for point in dict.fromkeys([*members, *self.history.confirmation.candidates]):
                 self._own(point, "selection")
         return members
 

@@ -37,7 +37,9 @@ class ScoreView(Frozen):
 
 
 class DifferenceView(Frozen):
-    """Member minus the better control on the same examples, with its 95 % interval over seeds and examples."""
+    """Member minus the better control on the same examples, with its 95 % interval. over: what that is over; what a
+    warm-up moves both by is in no difference.
+    """
 
     split: str
     n: int
@@ -45,6 +47,7 @@ class DifferenceView(Frozen):
     low: float
     high: float
     seeds: int = 1
+    over: Literal["examples", "seeds and examples"] = "examples"
 
     @property
     def told_apart(self) -> bool:
@@ -123,7 +126,7 @@ class PointView(Frozen):
 class CandidateView(Frozen):
     """A point of the raw front, and what became of it when it was trained again with further seeds.
 
-    first: the selection score that brought it in. confirmed: the mean over further seeds, None without any.
+    first: the selection score of the training that brought it in. confirmed: the mean over further seeds, None without any.
     """
 
     trial: int

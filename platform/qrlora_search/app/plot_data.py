@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qrlora_search.app.front_view import ControlView, FrontView, MemberView
+from qrlora_search.app.front_view import ControlView, DifferenceView, FrontView, MemberView
 
 CONTROL_X = 0.4
 """Where the control, of 0 parameters, stands on a log axis: left of everything, behind a broken axis."""
@@ -24,11 +24,25 @@ class Cloud:
 
 
 @dataclass(frozen=True)
+class Gains:
+    """Members minus the better control on the same examples of one split. x: parameters, y: paired difference, with its
+    95 % interval.
+    """
+
+    label: str
+    x: list[int]
+    y: list[float]
+    low: list[float]
+    high: list[float]
+
+
+@dataclass(frozen=True)
 class FrontPlot:
     """control: its score on the selection split, with its 95 % interval. members: parameters, score on the selection
     split as it counts, its interval (the band), the score that brought it in, the score on the report split or None
     (report_errors: how far the 95 % intervals of the control's and the members' reach below and above), whether it is
-    derived, and its method, empty where the search has one method alone. caption: what the band is over, with n.
+    derived, and its method, empty where the search has one method alone. gains: what members add to the better control,
+    on the selection split and then on the first report split. caption: what the band is over, with n.
     """
 
     title: str
@@ -51,6 +65,8 @@ class FrontPlot:
     members_derived: list[bool]
     members_words: list[str]
     members_methods: list[str]
+    gains: list[Gains]
+    gains_label: str
     caption: str
     footer: str
 
@@ -91,6 +107,8 @@ def plot_data(view: FrontView) -> FrontPlot:
         report_label=_report_label(control),
         members_words=[f"trial {one.name}: {one.words}, {one.parameters} parameters" for one in members],
         members_methods=[one.method if several else "" for one in members],
+        gains=_gains(members),
+        gains_label=f"minus control ({control.kind})",
         caption=_caption(view),
         footer=(
             f"model {view.plan.model.name}; data {view.plan.data.name} ({view.plan.data.kind}); "
@@ -99,6 +117,24 @@ def plot_data(view: FrontView) -> FrontPlot:
             f"{_caption(view)}"
         ),
     )
+
+
+def _gains(members: Sequence[MemberView]) -> list[Gains]:
+    found: dict[str, list[tuple[int, DifferenceView]]] = {}
+    for one in members:
+        for each in ([one.on_selection] if one.on_selection else []) + one.against_control[:1]:
+            found.setdefault(each.split, []).append((one.parameters, each))
+    return [
+        Gains(
+            label=f"{'' if split == 'selection' else 'report split, '}{split}, n = {mine[0][1].n}, over "
+            f"{' or '.join(sorted({each.over for _, each in mine}))}",
+            x=[size for size, _ in mine],
+            y=[each.difference for _, each in mine],
+            low=[each.low for _, each in mine],
+            high=[each.high for _, each in mine],
+        )
+        for split, mine in found.items()
+    ]
 
 
 def _report_errors(points: Sequence[ControlView | MemberView]) -> tuple[list[float], list[float]]:

@@ -54,12 +54,19 @@ class Standing:
         newest = self.history.trials[trial].reports[-1]
         return Scored(newest.metrics, newest.packed, newest.loss)
 
-    def _score(self, scored: Scored) -> float:
+    def score_of(self, scored: Scored) -> float:
+        """Returns the objective of a score."""
         return scored.metrics[self.task.objective]
 
     def first_score(self, point: Point) -> float:
         """Returns the score that the search itself saw."""
-        return self._score(self.first(point))
+        return self.score_of(self.first(point))
+
+    def brought_in(self, point: Point) -> Scored:
+        """Returns the selection score of the training that brought a point in: in float32, as all scores that it is
+        compared with, where that has been scored.
+        """
+        return self.own(point, "selection") or self.first(point)
 
     @property
     def raw_control(self) -> float:
@@ -69,7 +76,7 @@ class Standing:
     def derived(self) -> list[FinishedTrial]:
         """Returns the derived adapters that were scored, as points of their own."""
         return [
-            FinishedTrial(trial, self._score(scored), kept, kept=kept)
+            FinishedTrial(trial, self.score_of(scored), kept, kept=kept)
             for (trial, kept, split), scored in self.confirmation.derived.items()
             if split == "selection"
         ]
@@ -135,14 +142,14 @@ class Standing:
     def further(self, point: Point) -> list[float]:
         """Returns the selection scores of a point's further trainings, as they compare over warm-ups."""
         again = self.confirmation.scores_of(point, "selection")
-        return levelled([self._score(one) for _, one in again], [warm_up for warm_up, _ in again], self.levels)
+        return levelled([self.score_of(one) for _, one in again], [warm_up for warm_up, _ in again], self.levels)
 
     @property
     def levels(self) -> list[float]:
         """Returns the selection score of each of the plan's warm-ups without adapter; the own one's alone until all of
         them are scored.
         """
-        return [self._score(one) for one in self._grounds("selection", True) or self._grounds("selection", False)]
+        return [self.score_of(one) for one in self._grounds("selection", True) or self._grounds("selection", False)]
 
     @property
     def lead(self) -> float:

@@ -118,7 +118,13 @@ class MemberViews:
         interval = drawn.difference(place, other)
         seeds = len(self.standing.scores(point, split))
         return DifferenceView(
-            split=split, n=interval.n, difference=interval.value, low=interval.low, high=interval.high, seeds=seeds
+            split=split,
+            n=interval.n,
+            difference=interval.value,
+            low=interval.low,
+            high=interval.high,
+            seeds=seeds,
+            over="seeds and examples" if drawn.spread is not None else "examples",
         )
 
     def _view(self, point: Point) -> MemberView:
@@ -141,7 +147,7 @@ class MemberViews:
             head=configuration.head,
             confirmed=standing.is_confirmed,
             selection=self.score("selection", point),
-            first=single_view(standing, "selection", standing.first(point)),
+            first=single_view(standing, "selection", standing.brought_in(point)),
             probability=standing.probabilities[point] if standing.is_confirmed else None,
             report=[self.score(split, point) for split in self.drawn],
             exported_report=[single_view(standing, split, one) for split, one in own if one is not None],

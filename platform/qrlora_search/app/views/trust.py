@@ -57,7 +57,7 @@ def _candidate(standing: Standing, point: Point) -> CandidateView:
         trial=point[0],
         kept=point[1],
         parameters=standing.parameters(point),
-        first=standing.first_score(point),
+        first=standing.score_of(standing.brought_in(point)),
         confirmed=score,
         seeds=len(standing.scores(point, "selection")) if confirmed else 0,
         probability=standing.probabilities[point] if confirmed else None,
