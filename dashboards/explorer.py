@@ -1,6 +1,7 @@
 """The Pareto explorer: a Streamlit page over MLflow and front views. Start it with `python -m platform.explorer`."""
 
 import os
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -223,8 +224,9 @@ def show_search(one: Loaded) -> None:
     """Draws what a search has come to: picks, importance, the bill, and its links."""
     search = one.search
     st.subheader(f"{search.name}: {'running' if search.live else search.status.lower()}")
-    best = "front_best_score" if "front_best_score" in search.metrics else "best_score"  # as it counts, or the raw one
-    numbers = ("hypervolume", "front_size", best, "trials_finished", "trials_stopped", "trials_failed")
+    counts = {"front_hypervolume": "hypervolume", "front_members": "front_size", "front_best_score": "best_score"}
+    worth = [name if name in search.metrics else raw for name, raw in counts.items()]  # as it counts, or while it runs
+    numbers = (*worth, "trials_finished", "trials_stopped", "trials_failed")
     for column, name in zip(st.columns(len(numbers)), numbers, strict=True):
         value = search.metrics.get(name)
         column.metric(name.replace("_", " "), "-" if value is None else f"{value:.4g}")
@@ -233,6 +235,8 @@ def show_search(one: Loaded) -> None:
     st.markdown(" · ".join(links))
     if not ADDRESS.startswith("http"):
         st.caption("The links need `make ui`, which serves MLflow at 127.0.0.1:5000.")
+    if silence := one.silence(time.time()):
+        st.warning(silence)
     if search.live:
         rows = search.params.get("counts.selection", "?")
         st.plotly_chart(

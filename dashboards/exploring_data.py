@@ -12,6 +12,8 @@ from typing import Any
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `make ui` serves a local tracking database."""
 PAGE = 500
+LONG_S = 600.0
+"""Without news for so long a search that runs may have been killed, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,26 @@ class Member:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Everything of one search that the page shows. view: its front.json, or {} before it has ended."""
+    """Everything of one search that the page shows. view: its front.json, or {} before it has ended. news: when the
+    newest of what MLflow has of it came, in seconds of the epoch, where it runs as far as MLflow knows.
+    """
 
     search: Search
     trials: list[Trial]
     view: dict[str, Any]
     members: list[Member] = field(default_factory=list)
+    news: float | None = None
+
+    def silence(self, now: float) -> str:
+        """Returns what to think of a search that runs and of which nothing was heard for long; else nothing."""
+        if self.news is None or now - self.news < LONG_S:
+            return ""
+        minutes = int((now - self.news) / 60)
+        return (
+            f"Nothing was heard of this search for {minutes} minutes. It trains a long epoch, or it was killed: MLflow "
+            f"cannot tell. `python -m platform.search ... --output {self.search.output} --resume` goes on, and is "
+            "refused while it lives."
+        )
 
     @property
     def marks(self) -> list[str]:
@@ -172,7 +188,8 @@ def _search(run: Any, experiment: str, task: str) -> Search:
 def load(store: Any, search: Search) -> Loaded:
     """Returns a search with its trials and, where it has ended, its front view."""
     condition = f"tags.`qrlora.search` = '{search.search_id}' AND tags.`qrlora.kind` = 'trial'"
-    trials = [_trial(run, search) for run in _runs(store, search.experiment, condition)]
+    children = _runs(store, search.experiment, condition)
+    trials = [_trial(run, search) for run in children]
     trials = sorted(trials, key=lambda one: one.number)
     view = {} if search.live else json_file(store, search.run, "front.json")
     if view:  # a trial's run is tagged for what is derived of it, too
@@ -181,7 +198,18 @@ def load(store: Any, search: Search) -> Loaded:
     condition = f"tags.`qrlora.search` = '{search.search_id}' AND tags.`qrlora.kind` = 'derived'"
     runs = _runs(store, search.experiment, condition) if view else []
     own = {(int(one.data.tags["qrlora.derived_from"]), int(one.data.metrics.get("parameters", 0))): one for one in runs}
-    return Loaded(search, [*trials, *derived_of(view, trials, own)], view, front_of(view, trials))
+    news = newest(store, search, children) if search.live else None
+    return Loaded(search, [*trials, *derived_of(view, trials, own)], view, front_of(view, trials), news)
+
+
+def newest(store: Any, search: Search, children: list[Any]) -> float:
+    """Returns when a trial of a search last began, reported or ended, or else it began itself; seconds of the epoch."""
+    times = [int(store.get_run(search.run).info.start_time)]
+    for one in children:
+        times += [int(one.info.start_time), int(one.info.end_time or 0)]
+        if one.info.status == "RUNNING":
+            times += [int(point.timestamp) for point in store.get_metric_history(one.info.run_id, "score")]
+    return max(times) / 1000
 
 
 def derived_of(

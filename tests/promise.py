@@ -28,7 +28,7 @@ class Row(NamedTuple):
     data: dict[str, Any]
 
 
-AT_EACH_END = {"hypervolume", "front_size", "front_best_score", "trials", "seconds"}
+AT_EACH_END = {"front_hypervolume", "front_members", "front_best_score", "trials", "seconds"}
 """What a parent run has of every end of a search: one that was interrupted has several."""
 
 

@@ -122,7 +122,7 @@ def test_the_parents_run_shows_its_front_and_its_picks(search, mlflow_ui):
     (parent,) = client.search_runs([experiment], "tags.`qrlora.kind` = 'search'")
     steps = [one.step for one in client.get_metric_history(parent.info.run_id, "hypervolume")]
     assert set(range(1, BUDGET + 1)) <= set(steps)
-    assert parent.data.metrics["hypervolume"] == pytest.approx(view.hypervolume.value)
+    assert parent.data.metrics["front_hypervolume"] == pytest.approx(view.hypervolume.value)
     assert {one.dataset.name for one in parent.inputs.dataset_inputs} == {"sst2"}
     assert not any("/" in one.dataset.source for one in parent.inputs.dataset_inputs)
     names = {one.path for one in client.list_artifacts(parent.info.run_id)}

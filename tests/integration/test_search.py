@@ -141,7 +141,10 @@ def test_mlflow_has_one_parent_and_one_child_a_trial(done, place):
             assert run.data.tags["qrlora.state"] == str(one.state)
         artifacts = {one.path for one in client.list_artifacts(parents[0].info.run_id)}
         assert {"front.json", "front.csv", "front.html", "front.png", "trials.json", "spectra.json"} <= artifacts
-        assert parents[0].data.metrics["hypervolume"] == pytest.approx(view.hypervolume.value)
+        ended = parents[0].data.metrics
+        assert ended["front_hypervolume"] == pytest.approx(view.hypervolume.value)
+        assert ended["hypervolume"] == pytest.approx(view.hypervolume.without_derived)  # while it ran
+        assert ended["front_members"] == len(view.members)
         derived = {run.data.tags["qrlora.adapter"]: run for run in runs if run.data.tags["qrlora.kind"] == "derived"}
         wanted = {one.adapter: one for one in view.members if one.kept is not None}
         assert derived.keys() == wanted.keys()

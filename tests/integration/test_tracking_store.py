@@ -94,6 +94,8 @@ def test_the_parent_is_stepped_by_the_trials_that_ended(followed, client):
     steps = {one.step: one.value for one in client.get_metric_history(parent.info.run_id, "hypervolume")}
     assert {1, 2, 3, 4, 5} <= set(steps)
     assert steps[5] == pytest.approx(standing_of(history_of(events())).hypervolume)
+    assert max(steps) == 5, "the end has names of its own"
+    assert (parent.data.metrics["front_hypervolume"], parent.data.metrics["front_members"]) == (0.1, 2)
     assert parent.info.status == "KILLED"
     assert parent.data.tags["qrlora.view"] == link
     assert parent.data.metrics["saved_epochs"] == 2

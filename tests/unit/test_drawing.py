@@ -115,8 +115,9 @@ def test_the_plot_shows_what_members_add_to_the_better_control_with_paired_inter
     assert report.y[0] == pytest.approx(0.75 - 0.75)
     again = build_front_view(confirmed_history(), "complete", 1.0)
     assert {one.label.split("over ")[1] for one in plot_data(again).gains} == {"seeds and examples"}
-    assert plot_data(build_front_view(make_history(head_only=0.88), "c", 1.0)).gains_label == "minus control (head-only)"
-    assert plot_data(build_front_view(make_history(control=0.99), "c", 1.0)).gains == []
+    trained = build_front_view(make_history(head_only=0.88), "complete", 1.0)
+    assert plot_data(trained).gains_label == "minus control (head-only)"
+    assert plot_data(build_front_view(make_history(control=0.99), "complete", 1.0)).gains == []
 
 
 @pytest.mark.parametrize("control", [0.75, 0.99], ids=["members", "control-alone"])

@@ -1,6 +1,7 @@
 """The explorer's words and figures for adapters that are derived from trials, and what it says of raw scores."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,6 +55,29 @@ def test_a_click_tells_a_trial_from_what_is_derived_of_it():
     assert clicked == {("run", 21, 0), ("run", 21, 63), ("run", 21, 31)}
     (front,) = (trace for trace in figure.data if "front (1)" in trace.name)
     assert (list(front.x), [list(point) for point in front.customdata]) == ([63], [["run", 21, 63]])
+
+
+def test_a_search_of_which_nothing_is_heard_may_have_been_killed():
+    def run(status, start, end=None):
+        return SimpleNamespace(info=SimpleNamespace(run_id="r", status=status, start_time=start, end_time=end))
+
+    class Store:
+        def get_run(self, _):
+            return run("RUNNING", 1_000)
+
+        def get_metric_history(self, _run, _name):
+            return [SimpleNamespace(timestamp=9_000), SimpleNamespace(timestamp=8_000)]
+
+    live = replace(SEARCH, status="RUNNING")
+    assert data.newest(Store(), live, []) == 1.0
+    assert data.newest(Store(), live, [run("FINISHED", 2_000, 3_000)]) == 3.0
+    news = data.newest(Store(), live, [run("FINISHED", 2_000, 3_000), run("RUNNING", 4_000)])
+    assert news == 9.0
+    one = replace(loaded(search=live), news=news)
+    assert one.silence(9.0 + 599) == ""
+    assert "for 10 minutes" in one.silence(9.0 + 601)
+    assert "--output runs/cola-x --resume" in one.silence(9.0 + 601)
+    assert loaded().silence(1e10) == ""
 
 
 def test_one_parameter_is_not_drawn_on_the_control():

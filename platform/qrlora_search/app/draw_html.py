@@ -64,7 +64,11 @@ def _plot(plot: FrontPlot) -> str:
     if plot.gains:
         _gains(figure, plot)
     figure.update_layout(
-        template="simple_white", height=960 if plot.gains else 620, title=plot.title, margin={"t": 60}, legend={"y": -0.2, "orientation": "h"}
+        template="simple_white",
+        height=960 if plot.gains else 620,
+        title=plot.title,
+        margin={"t": 60},
+        legend={"y": -0.2, "orientation": "h"},
     )
     inside: str = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
     return inside + f"<p>{html.escape(plot.footer)}</p>"

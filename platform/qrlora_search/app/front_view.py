@@ -126,7 +126,8 @@ class PointView(Frozen):
 class CandidateView(Frozen):
     """A point of the raw front, and what became of it when it was trained again with further seeds.
 
-    first: the selection score of the training that brought it in. confirmed: the mean over further seeds, None without any.
+    first: the selection score of the training that brought it in. confirmed: the mean over further seeds, None without
+    any.
     """
 
     trial: int

@@ -234,7 +234,9 @@ class MlflowSink:
             self._refresh()
 
     def _stand(self) -> None:
-        """Logs where the search stands, stepped by the trials that have ended; of a large one not at each end."""
+        """Logs where the search stands by the scores that it sees, stepped by the trials that have ended; of a large
+        one not at each end. What the front is worth as it counts has names of its own, `front_...`, at the end.
+        """
         if (None, "selection") not in self.history.scored or not self.standing.due:
             return
         with self.standing.taking():
@@ -263,8 +265,8 @@ class MlflowSink:
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         view = front_of(self.output)
-        values = {name: float(data[name]) for name in ("hypervolume", "front_size", "trials", "seconds")}
-        values |= best_of(view)
+        values = {"trials": float(data["trials"]), "seconds": float(data["seconds"]), **best_of(view)}
+        values |= {"front_hypervolume": float(data["hypervolume"]), "front_members": float(data["front_size"])}
         self._values(self.parent, values, step=int(data["trials"]))
         marks = "; ".join(data.get("marks", ())) or "none"
         self._refresh()
