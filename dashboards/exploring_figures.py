@@ -185,7 +185,7 @@ def live_figure(score: tuple[list[int], list[float]], rows: str) -> go.Figure:
     figure.add_scatter(x=score[0], y=score[1], mode="lines+markers", line={"color": COLOURS[0], "shape": "hv"})
     figure.update_layout(
         template="simple_white", height=240, margin={"t": 30, "b": 40}, xaxis={"title": "trials ended"},
-        yaxis={"title": "hypervolume"}, title=f"Hypervolume of the raw front, selection split, n = {rows}, while it runs",
+        yaxis={"title": "hypervolume"}, title=f"Hypervolume of the raw front, selection split, n = {rows}",
     )  # fmt: skip
     return figure
 

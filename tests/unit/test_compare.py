@@ -1,5 +1,7 @@
 """Comparisons: areas against the closed form, intervals, what only one search reaches, and what is not compared."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from qrlora_search.app.console import make_console
 from qrlora_search.app.plot_data import CONTROL_X
 from qrlora_search.app.trial_files import ConfirmedView, DerivedView, EpochView, TrialsView, TrialView
 from qrlora_search.app.views import importance
-from qrlora_search.values.comparing import areas, example_weights
+from qrlora_search.values.comparing import area_interval, areas, example_weights, percentile_interval
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.packing import pack
@@ -276,3 +278,27 @@ def test_a_name_that_stands_for_no_search_is_refused(name, why, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=why):
         Loader(f"sqlite:///{tmp_path}/mlflow.db").load([name])
+
+
+@pytest.mark.parametrize(
+    ("truth", "least", "percentiles"), [((0.7,) * 6, 0.9, 0.85), ((0.7,) * 5 + (0.72,), 0.9, 0.92)]
+)
+def test_an_areas_interval_holds_it_where_members_all_but_coincide(truth, least, percentiles):
+    """200 draws of 150 examples on which six adapters are right, mostly the same ones; the truth is known."""
+    sizes, whole, weights = [0, 10, 50, 200, 600, 2000], 10_000, example_weights(150, resamples=400)
+    random, limits = np.random.default_rng(0), NormalDist()
+    cuts = np.array([[limits.inv_cdf(one)] for one in truth])
+    true = areas(np.array([truth]), sizes, np.array([truth[0]]), whole)[0]
+    held, usual = 0, 0
+    for _ in range(200):
+        shared, own = random.standard_normal((1, 150)), random.standard_normal((6, 150))
+        right = (0.9**0.5 * shared + 0.1**0.5 * own < cuts).astype(float)
+        scores, drawn = right.mean(axis=1), weights @ right.T / 150
+        value = float(areas(scores[None], sizes, scores[:1], whole)[0])
+        area_B = areas(drawn, sizes, drawn[:, 0], whole)
+        low, high = area_interval(value, area_B)
+        held += low - 1e-9 <= true <= high
+        low, high = percentile_interval(area_B)
+        usual += low - 1e-9 <= true <= high
+    assert held / 200 >= least
+    assert usual / 200 <= percentiles

@@ -79,7 +79,11 @@ def test_the_front_is_of_finished_trials_that_beat_the_control(view):
     assert members_of(make_history(control=0.93)) == [(4, None)]
     assert members_of(make_history(control=0.99)) == []
     history = make_history()
-    assert view.hypervolume.value == pytest.approx(hypervolume(history.finished(), 0.75, 10_000))
+    volume = view.hypervolume
+    assert volume.value == pytest.approx(hypervolume(history.finished(), 0.75, 10_000))
+    assert 0 < volume.low < volume.value < volume.high
+    assert f"[{volume.low:.4f}, {volume.high:.4f}] (n = {N})" in plot_data(view).footer
+    assert any(volume.words in line for line in closing_lines(view))
 
 
 def test_differences_are_paired_and_against_the_better_control(view):

@@ -12,7 +12,7 @@ from qrlora_search.app.compare_view import FrontPoint, Group, OnlyPoint, PairLin
 from qrlora_search.app.trial_files import TrialsView, TrialView
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.record.history import HEAD_ONLY
-from qrlora_search.values.comparing import Floats, areas, example_weights, percentile_interval
+from qrlora_search.values.comparing import Floats, area_interval, areas, example_weights, percentile_interval
 from qrlora_search.values.fronts import front
 from qrlora_search.values.intervals import Statistic, statistic
 from qrlora_search.values.packing import unpack
@@ -196,7 +196,7 @@ def compare_group(searches: list[Compared]) -> Group:
 
 
 def _line(side: Side, value: float, drawn_B: Floats) -> SearchLine:
-    plan, (low, high) = side.search.view.plan, percentile_interval(drawn_B)
+    plan, (low, high) = side.search.view.plan, area_interval(value, drawn_B)
     control_low, control_high = percentile_interval(side.drawn_PB[0])
     return SearchLine(
         name=side.search.name, search_id=side.search.view.search_id, model=plan.model.name, seed=plan.seed,

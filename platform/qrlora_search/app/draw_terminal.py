@@ -168,7 +168,7 @@ def closing_lines(view: FrontView) -> list[str]:
     apart = sum(one.told_apart for one in differences)
     lines = [
         f"{counts}; {view.seconds:.0f} s; outcome: {view.outcome}",
-        f"hypervolume {volume.value:.4f} (selection split, above {volume.reference_score:.3f}, "
+        f"hypervolume {volume.words} (selection split, above {volume.reference_score:.3f}, "
         f"left of P = {volume.reference_parameters:,}); by the scores that brought members in {volume.raw:.4f}, "
         f"{volume.without_derived:.4f} without derived adapters",
         confirmation_line(view),

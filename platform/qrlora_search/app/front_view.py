@@ -235,8 +235,9 @@ class BillView(Frozen):
 class HypervolumeView(Frozen):
     """Area in score x log10(1 + parameters), quoted with its split and reference.
 
-    value: of the members by the scores that decided. raw: of the raw front by the scores that brought it in, which
-    flatter it. without_derived: raw without derived adapters: the difference is what they add.
+    value: of the members by the scores that decided. low, high: its 95 % interval over what the members' are over,
+    given who the members are; n: examples; None in files of earlier versions. raw: of the raw front by the scores that
+    brought it in, which flatter it. without_derived: raw without derived adapters: the difference is what they add.
     """
 
     value: float
@@ -245,6 +246,16 @@ class HypervolumeView(Frozen):
     reference_parameters: int
     raw: float
     without_derived: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+    @property
+    def words(self) -> str:
+        """Returns the value with its interval and n."""
+        if self.low is None or self.high is None:
+            return f"{self.value:.4f}"
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] (n = {self.n})"
 
 
 class FrontView(Frozen):

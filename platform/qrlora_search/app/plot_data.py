@@ -112,7 +112,7 @@ def plot_data(view: FrontView) -> FrontPlot:
         caption=_caption(view),
         footer=(
             f"model {view.plan.model.name}; data {view.plan.data.name} ({view.plan.data.kind}); "
-            f"hypervolume {view.hypervolume.value:.4f} on the selection split above "
+            f"hypervolume {view.hypervolume.words} on the selection split above "
             f"{view.hypervolume.reference_score:.3f}, left of P = {view.hypervolume.reference_parameters:,}; "
             f"{_caption(view)}"
         ),

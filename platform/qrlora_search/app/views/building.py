@@ -10,6 +10,7 @@ from qrlora_search.app.views.importance import importance_views
 from qrlora_search.app.views.members import MemberViews, control_views
 from qrlora_search.app.views.trust import UNCONFIRMED, confirmation_view, marks_of, notes_of
 from qrlora_search.record.history import History
+from qrlora_search.values.comparing import area_interval, areas
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.states import TrialState
 
@@ -48,8 +49,17 @@ def build_front_view(history: History, outcome: str, seconds: float) -> FrontVie
 
 def _hypervolume(standing: Standing) -> HypervolumeView:
     whole, score = standing.plan.encoder.parameters, standing.control_score(standing.better_control)
+    value, drawn = hypervolume(standing.members, score, whole), standing.selection
+    points = [*standing.control_points, *standing.contenders]
+    reference_B = drawn.draws_PB[points.index(standing.better_control)]
+    members_BM = drawn.draws_PB[[points.index(one.point) for one in standing.members]].T
+    area_B = areas(members_BM, [one.parameters for one in standing.members], reference_B, whole)
+    low, high = area_interval(value, area_B)
     return HypervolumeView(
-        value=hypervolume(standing.members, score, whole),
+        value=value,
+        low=low,
+        high=high,
+        n=drawn.n,
         reference_score=score,
         reference_parameters=whole,
         raw=hypervolume(standing.raw_front(), standing.raw_control, whole),
