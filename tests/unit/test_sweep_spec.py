@@ -1,6 +1,9 @@
 """Sweep specs: what is refused and how, the searches they describe, and the names of their runs."""
 
+import json
+import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -123,6 +126,47 @@ def test_a_job_that_was_not_sent_is_said_without_the_servers_password(tmp_path, 
     said = capsys.readouterr().err
     assert "was not sent to http://h:8265" in said
     assert "swordfish" not in said
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "returned", "words"),
+    [
+        ("RUNNING", None, 0, "RUNNING"),
+        ("SUCCEEDED", 0, 0, "SUCCEEDED (it said so)"),
+        ("FAILED", 1, 1, "FAILED (it said so)"),
+        ("FAILED", 3, 3, "it ended well, with a regression (exit code 3)"),
+        ("FAILED", None, 1, "FAILED (it said so)"),
+    ],
+)
+def test_the_status_of_a_job_tells_a_regression_from_a_failure(
+    tmp_path, monkeypatch, capsys, state, code, returned, words
+):
+    class Server(BaseHTTPRequestHandler):
+        """What Ray's job server answers of a job."""
+
+        def do_GET(self):
+            body = {"version": "4", "ray_version": "2", "ray_commit": "c", "session_name": "s"}
+            if "/api/jobs/" in self.path:
+                name = self.path.split("/")[-1]
+                body = {"type": "SUBMISSION", "submission_id": name, "status": state, "entrypoint": "x",
+                        "message": "it said so", "driver_exit_code": code}  # fmt: skip
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_parts: object) -> None:
+            """Say nothing."""
+
+    monkeypatch.setenv("GLUE", "/there")
+    load(tmp_path, GOOD)
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        given = ["sweep", "status", str(tmp_path / "sweep.toml"), "--slot", "one", "--jobs", address]
+        assert main(given) == returned
+        server.shutdown()
+    assert words in capsys.readouterr().out
 
 
 def test_auto_is_taken_where_the_spec_says_that_it_may_fall_back(tmp_path):

@@ -23,6 +23,10 @@ Verdict = Literal[
 ]
 
 
+REGRESSION = 3
+"""What a sweep with a regression exits with."""
+
+
 class DifferenceOfBest(Frozen):
     """Score of the best member now minus that of last time, on the same n examples of a report split.
 
@@ -88,7 +92,7 @@ class SweepReport(Frozen):
     @property
     def exit_code(self) -> int:
         """Returns 3 on a regression, else 1 where a search failed, else 0."""
-        return 3 if self.regressions else 1 if self.failures else 0
+        return REGRESSION if self.regressions else 1 if self.failures else 0
 
 
 Snapshots = Mapping[str, Snapshot]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qrlora_search.adapters.ray_engine.bundle import write_bundle
 from qrlora_search.adapters.ray_engine.jobs import ENDED, GONE, Jobs
+from qrlora_search.app.sweep_compare import REGRESSION
 from qrlora_search.app.sweep_record import choose_slot
 from qrlora_search.describe.sweep import SweepSpec, load_sweep
 from qrlora_search.values.errors import UserError
@@ -69,9 +70,14 @@ def _check_places(spec: SweepSpec) -> None:
 
 
 def tell_status(path: Path, slot: str | None, address: str | None) -> int:
-    """Prints a job's state; returns 0 while all is well, 1 for one that failed or was not sent."""
+    """Prints a job's state; returns 0 while all is well, 3 for one that found a regression, 1 for one that failed or
+    was not sent.
+    """
     job, jobs = _job(path, slot, address)
     state = jobs.state(job)
+    if state == "FAILED" and jobs.exit_code(job) == REGRESSION:
+        sys.stdout.write(f"{job}: it ended well, with a regression (exit code {REGRESSION}); its report has it\n")
+        return REGRESSION
     said = f" ({jobs.message(job)})" if state in ENDED else ""
     sys.stdout.write(f"{job}: {state}{said}\n")
     return 1 if state in {"FAILED", GONE} else 0

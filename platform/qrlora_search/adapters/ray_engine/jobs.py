@@ -45,6 +45,11 @@ class Jobs:
         """Returns what Ray says of a job."""
         return str(self.client.get_job_info(job).message or "")
 
+    def exit_code(self, job: str) -> int | None:
+        """Returns what a job's command ended with; None where it did not end by itself."""
+        code = self.client.get_job_info(job).driver_exit_code
+        return None if code is None else int(code)
+
     def send(self, job: str, entrypoint: str, folder: Path, environment: dict[str, str]) -> bool:
         """Sends a job with a folder as its working directory; returns False where that id was sent before.
 
