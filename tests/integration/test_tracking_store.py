@@ -12,6 +12,7 @@ from qrlora_search.adapters.mlflow_sink.children import marked
 from qrlora_search.adapters.mlflow_sink.derived import keep_derived
 from qrlora_search.adapters.mlflow_sink.shared_view import TAG
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
+from qrlora_search.adapters.mlflow_sink.sweep import log_sweep
 from qrlora_search.adapters.mlflow_sink.tracking import all_runs, connect
 from qrlora_search.app.comparing import compare
 from qrlora_search.app.console import make_console
@@ -198,6 +199,20 @@ def kept(client, tmp_path_factory):
             view = searched(name, scores, task="rte").view
             client.log_text(run, view.model_dump_json(), "trials.json")
     return runs
+
+
+def test_a_sweep_that_is_logged_again_is_one_run_whose_metrics_are_there_once(address, client, tmp_path):
+    (tmp_path / "report.md").write_text("all well")
+    for difference in (0.25, 0.25, 0.5):
+        metrics = {"seconds": 9.0, "cola.difference_of_best": difference}
+        log_sweep(address, ("night", "one"), metrics, {"qrlora.exit_code": "0"}, [tmp_path / "report.md"])
+    experiment = client.get_experiment_by_name("qr-lora sweeps").experiment_id
+    (run,) = client.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    assert [one.value for one in client.get_metric_history(run.info.run_id, "seconds")] == [9.0]
+    values = [one.value for one in client.get_metric_history(run.info.run_id, "cola.difference_of_best")]
+    assert values == [0.25, 0.5]
+    assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["report.md"]
 
 
 def test_a_comparison_of_a_tasks_searches_is_a_run_of_its_own(address, client, kept, tmp_path, capsys):
