@@ -13,13 +13,21 @@ def front_png(view: FrontView) -> bytes:
     from matplotlib.figure import Figure
 
     plot = plot_data(view)
-    figure = Figure(figsize=(9, 7.2 if plot.gains else 5.6), dpi=130, layout="constrained")
+    heights = (4.6, 1.5) if plot.gains else (4.6,)
+    figure = Figure(figsize=(9, sum(heights) + 2), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    rows = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if plot.gains else [figure.add_subplot()]
-    _draw(rows[0], plot)
+    below = figure.add_gridspec(len(heights) + 1, 1, height_ratios=(*heights, 1.0))
+    front = figure.add_subplot(below[0])
+    rows = [front, *([figure.add_subplot(below[1], sharex=front)] if plot.gains else [])]
+    _draw(front, plot)
     if plot.gains:
         _gains(rows[1], plot)
+        front.tick_params(labelbottom=False)
     rows[-1].set_xlabel(plot.x_label)
+    legend = figure.add_subplot(below[-1])
+    legend.set_axis_off()
+    handles, labels = (sum(both, []) for both in zip(*(one.get_legend_handles_labels() for one in rows), strict=True))
+    legend.legend(handles, labels, loc="upper center", ncols=2, fontsize=8, frameon=False, borderpad=0)
     figure.supxlabel("\n".join(textwrap.wrap(plot.footer, 150)), fontsize=7, color="0.35")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
@@ -57,7 +65,6 @@ def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noq
     axes.set_title(plot.title, fontsize=11)
     axes.set_ylabel(plot.y_label)
     axes.grid(visible=True, axis="y", color="0.9")
-    axes.legend(fontsize=8, loc="best", framealpha=0.9)
 
 
 def _members(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - matplotlib's axes
@@ -96,8 +103,8 @@ def _gains(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # no
             [max(0.0, high - y) for y, high in zip(one.y, one.high, strict=True)],
         ]
         axes.errorbar([x * beside for x in one.x], one.y, yerr=reach, fmt=mark, color=colour, elinewidth=0.8, capsize=2,
-                      markersize=5, markerfacecolor="none" if beside > 1 else colour, label=one.label)  # fmt: skip
-    axes.set_ylabel(plot.gains_label, fontsize=9)
+                      markersize=5, markerfacecolor="none" if beside > 1 else colour,
+                      label=f"{plot.gains_label}, paired: {one.label}")  # fmt: skip
+    axes.set_ylabel("minus control", fontsize=9)
     axes.grid(visible=True, axis="y", color="0.9")
     axes.minorticks_off()
-    axes.legend(fontsize=7, loc="best", framealpha=0.9, title="paired, 95 %", title_fontsize=7)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from qrlora_search.app.front_view import FrontView, HypervolumeView, PointView
 from qrlora_search.app.views.billing import bill_view
 from qrlora_search.app.views.candidates import Standing
@@ -49,12 +51,14 @@ def build_front_view(history: History, outcome: str, seconds: float) -> FrontVie
 
 def _hypervolume(standing: Standing) -> HypervolumeView:
     whole, score = standing.plan.encoder.parameters, standing.control_score(standing.better_control)
-    value, drawn = hypervolume(standing.members, score, whole), standing.selection
-    points = [*standing.control_points, *standing.contenders]
+    drawn, points = standing.selection, [*standing.control_points, *standing.contenders]
+    places, sizes = (
+        [points.index(one.point) for one in standing.members],
+        [one.parameters for one in standing.members],
+    )
+    value = float(areas(drawn.values_P[None, places], sizes, np.array([score]), whole)[0])
     reference_B = drawn.draws_PB[points.index(standing.better_control)]
-    members_BM = drawn.draws_PB[[points.index(one.point) for one in standing.members]].T
-    area_B = areas(members_BM, [one.parameters for one in standing.members], reference_B, whole)
-    low, high = area_interval(value, area_B)
+    low, high = area_interval(value, areas(drawn.draws_PB[places].T, sizes, reference_B, whole))
     return HypervolumeView(
         value=value,
         low=low,
