@@ -26,8 +26,8 @@ def front_png(view: FrontView) -> bytes:
     rows[-1].set_xlabel(plot.x_label)
     legend = figure.add_subplot(below[-1])
     legend.set_axis_off()
-    handles, labels = (sum(both, []) for both in zip(*(one.get_legend_handles_labels() for one in rows), strict=True))
-    legend.legend(handles, labels, loc="upper center", ncols=2, fontsize=8, frameon=False, borderpad=0)
+    shown = [pair for one in rows for pair in zip(*one.get_legend_handles_labels(), strict=True)]
+    legend.legend(*zip(*shown, strict=True), loc="upper center", ncols=2, fontsize=8, frameon=False, borderpad=0)
     figure.supxlabel("\n".join(textwrap.wrap(plot.footer, 150)), fontsize=7, color="0.35")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
