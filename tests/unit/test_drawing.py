@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from qrlora_search.app.console import make_console, show_front, show_plan
+from qrlora_search.app.console import confirmation_in_words, make_console, show_front, show_plan
 from qrlora_search.app.draw_html import front_html
 from qrlora_search.app.draw_png import front_png
 from qrlora_search.app.draw_terminal import closing_lines, front_in_characters
@@ -162,6 +162,22 @@ def test_generated_data_is_called_a_stand_in_everywhere(capsys):
     said = capsys.readouterr().out
     assert said.count("STAND-IN") >= 4
     assert "\x1b[" not in said
+
+
+@pytest.mark.parametrize(
+    ("budget", "confirm", "told"),
+    [
+        (5, {"share": 0.2}, "(1 training)"),
+        (20, {"share": 0.2}, ""),
+        (20, {"share": 0.2, "warmups": 3}, "4 members on every warm-up: raise --budget or [confirm] share"),
+        (60, {"share": 0.2, "warmups": 3}, ""),
+        (5, {"share": 0}, "stays UNCONFIRMED"),
+    ],
+)
+def test_a_plan_says_where_its_confirmation_will_be_too_short(budget, confirm, told):
+    said = confirmation_in_words(plan(budget, confirm=confirm))
+    assert told in said
+    assert ("TOO FEW" in said) == (told not in {"", "stays UNCONFIRMED"})
 
 
 def confirmed_history() -> History:

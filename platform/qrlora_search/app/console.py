@@ -100,10 +100,14 @@ def confirmation_in_words(plan: SearchPlan) -> str:
     confirm = plan.space.confirm
     if confirm.share == 0:
         return "none: the front stays UNCONFIRMED ([confirm] share = 0)"
+    trainings = plan.confirm_epochs // plan.space.training.epochs
+    few = trainings < FEW_MEMBERS * confirm.warmups
+    of_each = " on every warm-up" if confirm.warmups > 1 else ""
     return (
         f"front and control with up to {confirm.seeds} further seeds, at most {confirm.share:g} of the epochs that the "
-        f"search trains, {plan.confirm_epochs} if none is stopped; ends early where it cannot change the front; "
-        f"{confirm.warmups} warm-up{'s, in turn' if confirm.warmups > 1 else ''}"
+        f"search trains, {plan.confirm_epochs} if none is stopped ({trainings} training{'' if trainings == 1 else 's'}); ends early where it cannot "
+        f"change the front; {confirm.warmups} warm-up{'s, in turn' if confirm.warmups > 1 else ''}"
+        + (f". TOO FEW to train {FEW_MEMBERS} members{of_each}: raise --budget or [confirm] share" if few else "")
     )
 
 
@@ -140,6 +144,8 @@ def show_front(console: Console, view: FrontView, output: str) -> None:
 
 
 SCORED = {"scored", "derived", "confirm_scored", "confirm_control"}
+FEW_MEMBERS = 4
+"""Confirmation that cannot train so many once on each warm-up is said to be too short when it is planned."""
 QUIET_S = 10.0
 """Scoring, which takes a second or a minute for each adapter, tells how far it is so often."""
 
