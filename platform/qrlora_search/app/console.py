@@ -102,10 +102,11 @@ def confirmation_in_words(plan: SearchPlan) -> str:
         return "none: the front stays UNCONFIRMED ([confirm] share = 0)"
     trainings = plan.confirm_epochs // plan.space.training.epochs
     few = trainings < FEW_MEMBERS * confirm.warmups
+    counted = f"{trainings} training{'' if trainings == 1 else 's'}"
     of_each = " on every warm-up" if confirm.warmups > 1 else ""
     return (
         f"front and control with up to {confirm.seeds} further seeds, at most {confirm.share:g} of the epochs that the "
-        f"search trains, {plan.confirm_epochs} if none is stopped ({trainings} training{'' if trainings == 1 else 's'}); ends early where it cannot "
+        f"search trains, {plan.confirm_epochs} if none is stopped ({counted}); ends early where it cannot "
         f"change the front; {confirm.warmups} warm-up{'s, in turn' if confirm.warmups > 1 else ''}"
         + (f". TOO FEW to train {FEW_MEMBERS} members{of_each}: raise --budget or [confirm] share" if few else "")
     )
