@@ -155,8 +155,9 @@ def show_front(loaded: list[Loaded], shown: list[Trial]) -> None:
     st.plotly_chart(figure, key="front", on_select=lambda: take_click(loaded), selection_mode="points", width="stretch")
     derived = sum(one.state == "derived" for one in shown)
     st.caption(
-        f"{len(shown) - derived} trials and {derived} adapters derived of them are shown. Click a point, or pick a "
-        "trial below, for its story."
+        f"{len(shown) - derived} trials and {derived} adapters derived of them are shown. Bars: 95 % intervals over "
+        "examples, and over seeds or warm-ups where there are several. Click a point, or pick a trial below, for its "
+        "story."
     )
 
 
@@ -243,6 +244,8 @@ def show_search(one: Loaded) -> None:
             figures.live_figure(data.curve(store(), search.run, "hypervolume"), rows), key=f"live {search.run}",
             width="stretch",
         )  # fmt: skip
+    if gains := figures.gains_figure(one.view):
+        st.plotly_chart(gains, key=f"gains {search.run}", width="stretch")
     picks, importance, bill = st.tabs(["Picks", "Importance", "The bill"])
     with picks:
         show_picks(one)

@@ -82,6 +82,35 @@ def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
     )  # fmt: skip
 
 
+def gains_figure(view: dict[str, Any]) -> go.Figure | None:
+    """Returns what the members of a front view add to the better control, with paired intervals; None without any."""
+    found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for one in view.get("members", []):
+        for each in ([one["on_selection"]] if one.get("on_selection") else []) + one["against_control"][:1]:
+            found.setdefault(each["split"], []).append((one["parameters"], each))
+    figure = go.Figure()
+    for place, (split, mine) in enumerate(found.items()):
+        figure.add_scatter(
+            x=[size * (1 + 0.12 * place) for size, _ in mine], y=[each["difference"] for _, each in mine],
+            mode="markers", name=f"{split}, n = {mine[0][1]['n']}, over {mine[0][1].get('over', 'examples')}",
+            marker={"symbol": ("circle", "diamond-open")[place % 2], "size": 9,
+                    "color": ("#000000", COLOURS[0])[place % 2]},
+            error_y={"type": "data", "symmetric": False, "thickness": 1,
+                     "array": [each["high"] - each["difference"] for _, each in mine],
+                     "arrayminus": [each["difference"] - each["low"] for _, each in mine]},
+        )  # fmt: skip
+    figure.add_hline(y=0.0, line={"dash": "dot", "color": "#888888", "width": 1})
+    figure.update_xaxes(
+        type="log", title="adapter parameters (log scale)", tickvals=list(TICKS), ticktext=list(TICKS.values())
+    )
+    figure.update_layout(
+        template="simple_white", height=280, margin={"t": 40, "b": 40}, yaxis={"title": "minus control"},
+        title="What members add to the control: paired, 95 %; what touches 0 is not told apart",
+        legend={"y": -0.4, "orientation": "h"},
+    )  # fmt: skip
+    return figure if found else None
+
+
 def _reach(one: Loaded) -> dict[str, Any] | None:
     """Returns how far the control's 95 % interval reaches, where a front view holds it."""
     found = [each["selection"] for each in one.view.get("controls", []) if each["kind"] == "warm-up"]
@@ -117,8 +146,7 @@ def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
     )
     figure.update_layout(
         template="simple_white", height=540, clickmode="event+select", margin={"t": 40, "b": 40},
-        title=f"Score against parameters{marks}; bars: 95 % intervals over examples, and seeds or "
-        "warm-ups where there are several", legend={"y": -0.2, "orientation": "h"},
+        title=f"Score against parameters{marks}", legend={"y": -0.2, "orientation": "h"},
     )  # fmt: skip
 
 

@@ -80,6 +80,21 @@ def test_a_search_of_which_nothing_is_heard_may_have_been_killed():
     assert loaded().silence(1e10) == ""
 
 
+def test_what_members_add_to_the_control_is_drawn_with_its_paired_intervals():
+    def difference(split, middle):
+        return {"split": split, "n": 40, "difference": middle, "low": -0.01, "high": 0.04, "over": "seeds and examples"}
+
+    member = {**VIEW["members"][0], "on_selection": difference("selection", 0.01)}
+    member["against_control"] = [difference("validation", 0.02), difference("other", 0.03)]
+    selection, report = figures.gains_figure({"members": [member]}).data
+    assert (list(selection.x), list(selection.y)) == ([63], [0.01])
+    assert (report.name, list(report.y)) == ("validation, n = 40, over seeds and examples", [0.02])
+    assert report.error_y.array[0] == pytest.approx(0.02)
+    assert report.error_y.arrayminus[0] == pytest.approx(0.03)
+    assert figures.gains_figure({}) is None
+    assert figures.gains_figure({"members": []}) is None
+
+
 def test_one_parameter_is_not_drawn_on_the_control():
     small = replace(TRIAL, parameters=1)
     figure = figures.front_figure([replace(loaded(), trials=[small])], [small])

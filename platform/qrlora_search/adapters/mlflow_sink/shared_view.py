@@ -22,7 +22,8 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
     what its front derives from them. MLflow loads a hundred at a time: those of the front first, of every size, then
     the newest.
     """
-    front, shape, curves = _section("front"), _section("settings"), _section("curves", display=False)
+    front, shape = _section("front", 2), _section("settings", 1)  # seven axes need the whole width for their names
+    curves = _section("curves", 2, display=False)
     charts = [
         _scatter("score-log-parameters", "log10_parameters", front, "score against log10(1 + adapter parameters)"),
         _scatter("score-parameters", "parameters", front, "score against adapter parameters"),
@@ -49,9 +50,9 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
     }
 
 
-def _section(name: str, display: bool = True) -> dict[str, Any]:
+def _section(name: str, columns: int, display: bool = True) -> dict[str, Any]:
     names = {"front": "Score against parameters", "settings": "Settings", "curves": "By epoch"}
-    return {"uuid": f"qrlora-{name}", "name": names[name], "display": display, "isReordered": True}
+    return {"uuid": f"qrlora-{name}", "name": names[name], "display": display, "isReordered": True, "columns": columns}
 
 
 def _card(kind: str, name: str, section: dict[str, Any], title: str) -> dict[str, Any]:
