@@ -86,7 +86,7 @@ def gains_figure(view: dict[str, Any]) -> go.Figure | None:
     """Returns what the members of a front view add to the better control, with paired intervals; None without any."""
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for one in view.get("members", []):
-        for each in ([one["on_selection"]] if one.get("on_selection") else []) + one["against_control"][:1]:
+        for each in ([one["on_selection"]] if one.get("on_selection") else []) + one.get("against_control", [])[:1]:
             found.setdefault(each["split"], []).append((one["parameters"], each))
     figure = go.Figure()
     for place, (split, mine) in enumerate(found.items()):
