@@ -100,7 +100,8 @@ class Picked:
     def tell(self, place: int, state: TrialState, score: float | None) -> None:
         """Pass on how a configuration ended."""
         one = self.table.curves.curves[place]
-        self.told(Tried(self.number, one.proposal, state, score, one.configuration.parameters))
+        proposal = {"method": one.configuration.method, **one.proposal}  # recorded before there were several
+        self.told(Tried(self.number, proposal, state, score, one.configuration.parameters))
         self.number += 1
 
 

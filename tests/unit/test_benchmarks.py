@@ -34,13 +34,14 @@ def test_rules_and_samplers_are_compared_and_kept_seeds_are_not_made_again(
     checkout, tmp_path, module, option, chosen, base
 ):
     keep = tmp_path / "kept.jsonl"
-    more = ("--tables", "steady", "--epochs", "30", option, chosen, "--keep", str(keep))
+    more = ("--tables", "steady,cola", "--epochs", "30", option, chosen, "--keep", str(keep))
     run(checkout, module, "--seeds", "2", *more)
     first = keep.read_text()
-    found = run(checkout, module, "--seeds", "3", *more)["steady"]
+    by_table = run(checkout, module, "--seeds", "3", *more)
     assert keep.read_text().startswith(first)
     lines = [json.loads(line) for line in keep.read_text().splitlines()]
-    assert len(lines) == 3 * len(found)
-    assert list(found) == [base, *chosen.split(";")]
-    assert found[base]["gain"] == 0.0
-    assert all(one["seeds"] == 3 and one["hypervolume"] >= 0 and one["started"] > 0 for one in found.values())
+    assert len(lines) == 3 * sum(map(len, by_table.values()))
+    for found in by_table.values():
+        assert list(found) == [base, *chosen.split(";")]
+        assert found[base]["gain"] == 0.0
+        assert all(one["seeds"] == 3 and one["hypervolume"] >= 0 and one["started"] > 0 for one in found.values())
