@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration"), str(ROOT / "tests" / "unit")]
 
-from browser.pages import Seen, browser_page, served  # noqa: E402
+from browser.pages import CHARTS, Seen, browser_page, served  # noqa: E402
 from qrlora_search.adapters.mlflow_sink.sink import MlflowSink  # noqa: E402
 from qrlora_search.describe.protocols import Event  # noqa: E402
 from qrlora_search.values.packing import pack  # noqa: E402
@@ -30,7 +30,6 @@ from scripted import plan  # noqa: E402
 from search_runs import Place, free_port  # noqa: E402
 
 EPOCHS, ROWS = 10, 1000
-CHARTS = "() => [...document.querySelectorAll('.js-plotly-plot')].filter(one => one.data?.length).length >= 2"
 
 
 def record(trials: int) -> Iterator[Event]:

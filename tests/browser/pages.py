@@ -20,6 +20,9 @@ SWITCHES = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run",
 ]  # fmt: skip
+CHARTS = """() => document.querySelector('.parcoords .dimension')
+    && [...document.querySelectorAll('.js-plotly-plot')].some(one => one.data?.length)"""
+"""Whether MLflow has drawn a search's charts: parallel coordinates, which are not plotly's, and a scatter."""
 DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].map(one => one.data.map(trace => ({
     type: trace.type, name: trace.name, x: Array.from(trace.x || []), y: Array.from(trace.y || []),
     dimensions: (trace.dimensions || []).map(each => ({label: each.label, values: Array.from(each.values || [])})),

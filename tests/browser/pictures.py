@@ -14,13 +14,11 @@ from pathlib import Path
 for _folder in ("tests", "tests/integration"):
     sys.path.insert(0, str(Path(__file__).parents[2] / _folder))
 
-from browser.pages import Seen, browser_page, served, shoot  # noqa: E402
+from browser.pages import CHARTS, Seen, browser_page, served, shoot  # noqa: E402
 from qrlora_search.adapters.mlflow_sink.shared_view import keep_view  # noqa: E402
 from qrlora_search.app.front_view import FrontView  # noqa: E402
 from qrlora_search.app.report_files import read_front  # noqa: E402
 from search_runs import Place, free_port  # noqa: E402
-
-CHARTS = "() => [...document.querySelectorAll('.js-plotly-plot')].filter(one => one.data?.length).length >= 2"
 
 
 def main() -> int:

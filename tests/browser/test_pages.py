@@ -1,6 +1,7 @@
 """A real search, scraped while it runs; then MLflow's pages and the explorer on its data, in a real browser."""
 
 import json
+import math
 import signal
 import subprocess
 import time
@@ -9,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from browser.pages import DRAWN, Seen, browser_page, served, shoot, wait_for
+from browser.pages import CHARTS, DRAWN, Seen, browser_page, served, shoot, wait_for
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.reading import read_search
 from qrlora_search.record.history import HEAD_ONLY
@@ -98,17 +99,17 @@ def test_mlflow_opens_on_the_search_with_its_charts_in_place(search, mlflow_ui):
     seen = Seen()
     with browser_page(seen) as page:
         page.goto(f"{mlflow_ui}/{path}")
-        page.wait_for_function(
-            "() => [...document.querySelectorAll('.js-plotly-plot')].filter(one => one.data?.length).length >= 2"
-        )
+        page.wait_for_function(CHARTS)
         page.wait_for_timeout(1500)
         shoot(page, "mlflow-charts")
         plots = page.evaluate(DRAWN)
-    points = {(x, y) for plot in plots for trace in plot for x, y in zip(trace["x"], trace["y"], strict=False)}
-    wanted = {(float(one.configuration.parameters), one.score) for one in history.searched}
+    points = {
+        (round(x, 9), y) for plot in plots for trace in plot for x, y in zip(trace["x"], trace["y"], strict=False)
+    }
+    trials = {(one.configuration.parameters, one.score) for one in history.searched}
     view = FrontView.model_validate_json((output / "front.json").read_text())
-    wanted |= {(float(one.parameters), one.first.score) for one in view.members if one.kept is not None}
-    assert wanted <= points
+    trials |= {(one.parameters, one.first.score) for one in view.members if one.kept is not None}
+    assert {(round(math.log10(1 + size), 9), score) for size, score in trials} <= points
     assert seen.errors == []
 
 

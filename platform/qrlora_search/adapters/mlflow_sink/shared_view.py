@@ -18,17 +18,17 @@ _UI = "http://127.0.0.1:5000"
 
 
 def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
-    """Returns the state of MLflow's page of runs: scatter charts and parallel coordinates of one search's trials and of
-    what its front derives from them. MLflow loads a hundred at a time: those of the front first, of every size, then
-    the newest.
+    """Returns the state of MLflow's page of runs: score against parameters and parallel coordinates of one search's
+    trials and of what its front derives from them; what is in a closed section is drawn when it is opened. MLflow loads
+    a hundred at a time: those of the front first, of every size, then the newest.
     """
-    front, shape = _section("front", 2), _section("settings", 1)  # seven axes need the whole width for their names
-    curves = _section("curves", 2, display=False)
+    front, shape = _section("front", 1), _section("settings", 1)  # seven axes need the whole width for their names
+    more, curves = _section("more", 2, display=False), _section("curves", 2, display=False)
     charts = [
         _scatter("score-log-parameters", "log10_parameters", front, "score against log10(1 + adapter parameters)"),
-        _scatter("score-parameters", "parameters", front, "score against adapter parameters"),
         _parallel(shape, plan),
-        _contour(shape),
+        _scatter("score-parameters", "parameters", more, "score against adapter parameters"),
+        _contour(more),
         *(_line(name, curves) for name in ("score", "held_out_loss")),
         *(_no_chart(name, shape) for name in _without_chart(plan)),
     ]
@@ -41,7 +41,7 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
         "runsHiddenMode": "SHOW_ALL",
         "runListHidden": True,  # the charts have the page's width; a button brings the list back
         "compareRunCharts": charts,
-        "compareRunSections": [front, shape, curves],
+        "compareRunSections": [front, shape, more, curves],
         "isAccordionReordered": True,
         "selectedColumns": [
             *("metrics.`score`", "metrics.`parameters`", "params.`tau`", "params.`matrices`", "params.`learning_rate`"),
@@ -52,6 +52,7 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
 
 def _section(name: str, columns: int, display: bool = True) -> dict[str, Any]:
     names = {"front": "Score against parameters", "settings": "Settings", "curves": "By epoch"}
+    names["more"] = "Parameters unscaled; tau and learning rate"
     return {"uuid": f"qrlora-{name}", "name": names[name], "display": display, "isReordered": True, "columns": columns}
 
 
