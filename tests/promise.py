@@ -136,31 +136,46 @@ def of_trial(rows: list[Row]) -> list[str]:
     if reports != list(range(1, len(reports) + 1)):
         found.append(f"reports of epochs {reports}")
     over = [row for row in rows if row.kind == "ended"]
-    if len(over) != 1:
-        return [*found, f"{len(over)} ends"]
-    after = [row.kind for row in rows if row.sequence > over[0].sequence
+    again = [row for row in rows if row.kind == "promoted"]
+    if len(over) != 1 + len(again):
+        return [*found, f"{len(over)} ends, taken up again {len(again)} times"]
+    found += taken_up_wrongly(rows, over, again)
+    after = [row.kind for row in rows if row.sequence > over[-1].sequence
              and row.kind not in {"scored", "derived"} and not row.kind.startswith("confirm_")]  # fmt: skip
     if after:
         found.append(f"{after} after its end")
-    state, decisions = over[0].data["state"], [row for row in rows if row.kind == "decision"]
+    state, decisions = over[-1].data["state"], [row for row in rows if row.kind == "decision"]
     if state == "finished" and len(reports) != epochs:
         found.append(f"finished after {len(reports)} of {epochs} epochs")
     if rows[0].trial != CONTROL:
         wanted = len(reports) - (1 if state == "finished" else 0)
         if len(decisions) != wanted:
             found.append(f"{len(decisions)} decisions on {len(reports)} reports, {state}")
-    if (state == "stopped") != any(row.data["stop"] for row in decisions):
+    if (state == "stopped") + len(again) != sum(row.data["stop"] for row in decisions):
         found.append(f"{state} against its decisions")
     if sum(row.kind == "retried" for row in rows) > 3:
         found.append("ordered again more than three times")
     return found
 
 
+def taken_up_wrongly(rows: list[Row], over: list[Row], again: list[Row]) -> list[str]:
+    """Return where a trial was taken up again that had not been stopped just before."""
+    found = []
+    for end, taken in zip(over, again, strict=False):
+        between = {row.kind for row in rows if end.sequence < row.sequence < taken.sequence} - {"scored", "derived"}
+        if end.data["state"] != "stopped" or taken.sequence < end.sequence or between:
+            found.append(f"taken up again after it {end.data['state']}, {between}")
+    return found
+
+
 def in_the_files(output: Path, rows: list[Row]) -> list[str]:
+    kept = {f"trial-{trial:05d}.state.safetensors" for trial, (state, *_) in ends(rows).items() if state == "stopped"}
     found = [
         f"left behind: {file.relative_to(output)}"
         for file in output.rglob("*")
-        if file.is_file() and ((file.name.startswith(".") and file.name != ".lock") or ".state." in file.name)
+        if file.is_file()
+        and ((file.name.startswith(".") and file.name != ".lock") or ".state." in file.name)
+        and file.name not in kept
     ]
     finished = {trial for trial, (state, *_) in ends(rows).items() if state == "finished"}
     for trial in finished - {CONTROL}:
@@ -184,9 +199,8 @@ def in_the_study(output: Path, rows: list[Row]) -> list[str]:
         states = dict(ask(output / "record.db", "select number, state from trials"))
     found = [f"the study has trial {number} {state}" for number, state in states.items()
              if state not in {"COMPLETE", "PRUNED", "FAIL"}]  # fmt: skip
-    return (
-        found if set(states) == proposed else [*found, f"the study has {sorted(states)}, proposed {sorted(proposed)}"]
-    )
+    wanted = len(proposed) + sum(row.kind == "promoted" for row in rows)  # taken up again is a further trial
+    return found if set(states) == set(range(wanted)) else [*found, f"the study has {sorted(states)} of {wanted}"]
 
 
 def in_mlflow(output: Path, tracking: Path | str, rows: list[Row]) -> list[str]:

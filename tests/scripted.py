@@ -86,6 +86,9 @@ class KeptFiles:
     def ended(self, trial: int) -> None:
         self.checkpoints.pop(trial, None)
 
+    def stopped(self, trial: int) -> None:
+        """Keep the checkpoint."""
+
 
 def search(tmp_path, the_plan, taus, begin, concurrency=1, history=None, first=0):
     record = Record(f"sqlite:///{tmp_path / 'record.db'}")

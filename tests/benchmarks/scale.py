@@ -117,6 +117,9 @@ class NoFiles:
     def ended(self, trial: int) -> None:
         pass
 
+    def stopped(self, trial: int) -> None:
+        pass
+
 
 class Timed(SearchLoop):
     """The product's loop; what its judge does with a report is timed."""

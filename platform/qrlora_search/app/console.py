@@ -177,6 +177,8 @@ class ProgressSink:
             self.console.print(f"[scoring] {self._scoring_line(event)}", markup=False, no_wrap=True)
         elif event.kind == "ended" and event.trial is not None:
             self.console.print(self._line(event.trial), no_wrap=True)
+        elif event.kind == "promoted" and event.trial is not None:
+            self.console.print(f"{_name(event.trial)} is taken up again: {event.data['reason']}", no_wrap=True)
         elif event.kind == "confirm_ended":
             words = self._confirm_line(int(str(event.data["run"])))
             self.console.print(words, markup=False, no_wrap=True)  # its bracket would be read as markup

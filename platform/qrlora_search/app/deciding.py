@@ -11,6 +11,7 @@ from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.knowledge import Knowledge, Seen
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples
+from qrlora_search.values.promoting import Promotion, most_promising
 from qrlora_search.values.states import Decision, TrialState
 from qrlora_search.values.stopping import StoppingRule, decide, worth_starting
 
@@ -58,6 +59,17 @@ class Judge:
         if not self.rule.rungs:
             return Decision(stop=False, reason="there are no rungs")
         return worth_starting(self.rule, parameters, self.known)
+
+    def most_promising(self, epochs: int) -> Promotion | None:
+        """Returns the stopped trial that is to be taken up again, of those with at most so many epochs left."""
+        if not self.rule.rungs:
+            return None
+        stopped = [
+            (len(one.reports), Seen(one.number, one.configuration.parameters, one.reports[-1].score))
+            for one in self.history.in_state(TrialState.STOPPED)
+            if one.reports and one.configuration.epochs - len(one.reports) <= epochs
+        ]
+        return most_promising(self.rule, stopped, self.known)
 
     def _seen(self, trial: TrialHistory | None, score: float, packed: str) -> Seen:
         examples = self.known.examples

@@ -62,7 +62,8 @@ def _epochs(one: TrialHistory, plan: SearchPlan) -> Table:
     table.add_column("what the rule said" + (" (stand-in data)" if plan.stand_in else ""), overflow="fold")
     for line in one.reports:
         loss = "-" if math.isnan(line.loss) else f"{line.loss:.4f}"
-        table.add_row(str(line.epoch), f"{line.score:.4f}", loss, f"{line.seconds:.1f}", line.decision)
+        said = line.decision + (f"; taken up again: {one.promoted[line.epoch]}" if line.epoch in one.promoted else "")
+        table.add_row(str(line.epoch), f"{line.score:.4f}", loss, f"{line.seconds:.1f}", said)
     return table
 
 

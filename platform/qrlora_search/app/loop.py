@@ -19,6 +19,7 @@ from qrlora_search.describe.protocols import Parameters, Sampler, TrialOrder
 from qrlora_search.method.checkpoint import report_in
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.promoting import Promotion
 from qrlora_search.values.states import Decision, Report, TrialState
 
 MOST_UNUSED = 500
@@ -47,6 +48,9 @@ class TrialFiles(Protocol):
     def ended(self, trial: int) -> None:
         """Takes the news that a trial goes on no more."""
 
+    def stopped(self, trial: int) -> None:
+        """Takes the news that a trial was stopped, and may be taken up again."""
+
 
 class SearchLoop(Interruptible):
     """A `TrialDriver`: asks the sampler, answers duplicates from the record, applies the stopping rule."""
@@ -65,6 +69,8 @@ class SearchLoop(Interruptible):
         self.canonical, self.files = canonical, files
         self.judge = Judge(plan, history)
         self.used_up = False
+        self.appended = 0
+        self.promising: tuple[int, Promotion | None] = (-1, None)
         self.lock = threading.RLock()
         self.by_identity: dict[str, int] = {}
         self.waiting: dict[int, list[int]] = {}
@@ -87,8 +93,21 @@ class SearchLoop(Interruptible):
     @property
     def exhausted(self) -> bool:
         """Returns whether no further trial will start."""
-        no_more = self.used_up or self.history.started >= self.plan.budget
-        return (no_more and not self.again) or self.interrupted
+        with self.lock:
+            return (self._no_more and not self.again and self._settled) or self.interrupted
+
+    @property
+    def _no_more(self) -> bool:
+        """Returns whether nothing more is proposed."""
+        return self.used_up or self.history.started >= self.plan.budget
+
+    @property
+    def _settled(self) -> bool:
+        """Returns whether no stopped trial will be taken up again; what still runs may yet be stopped."""
+        training = self.plan.space.training
+        if not training.rungs or training.promotion == 0:
+            return True
+        return not self.history.live and self._promotion is None
 
     def next_trial(self) -> TrialOrder | None:
         """Returns the next trial to start: first a resumed one, then the head-only control, then proposals."""
@@ -102,9 +121,8 @@ class SearchLoop(Interruptible):
                 control = head_only(self.plan.space, self.plan.space.training.batch_sizes[0])
                 self._append("proposed", {"proposal": {}, "configuration": control.to_json()}, HEAD_ONLY)
                 return self._start(HEAD_ONLY)
-            if self.exhausted:
-                return None
-            return self._propose()
+            order = None if self._no_more else self._propose()
+            return order or self._promote()
 
     def _again(self) -> TrialOrder | None:
         """Returns the next trial that began before, as far as it still has to be trained, or None."""
@@ -135,6 +153,31 @@ class SearchLoop(Interruptible):
                 return self._start(number)
         self.used_up = True
         return None
+
+    @property
+    def _promotion(self) -> Promotion | None:
+        """Returns the stopped trial that is taken up again next, worked out once after each event."""
+        if self.promising[0] != self.appended:
+            self.promising = (self.appended, self.judge.most_promising(self._epochs_left()))
+        return self.promising[1]
+
+    def _epochs_left(self) -> int:
+        """Returns how many epochs stopped trials may still train: a share of what was trained without these."""
+        trained, spent = 0, 0
+        for one in self.history.searched:
+            own = min(one.promoted, default=len(one.reports))
+            trained += own
+            if one.promoted:
+                spent += (one.configuration.epochs if one.state is None else len(one.reports)) - own
+        return int(self.plan.space.training.promotion * trained) - spent
+
+    def _promote(self) -> TrialOrder | None:
+        """Returns a stopped trial that is taken up again from its checkpoint, or None."""
+        one = self._promotion
+        if one is None:
+            return None
+        self._append("promoted", {"after_epoch": one.epoch, "reason": one.reason}, one.trial)
+        return self._start(one.trial)
 
     def _answered(self, number: int) -> bool:
         """Returns whether a proposal needs no trial: refused for its size, or the same as an earlier one."""
@@ -205,7 +248,7 @@ class SearchLoop(Interruptible):
         if not line.decision:
             decision = self.judge.decide(trial, line)
             self._append("decision", {"stop": decision.stop, "reason": decision.reason}, trial)
-        if line.stop:
+        if line.stop and line.epoch not in one.promoted:
             return self._finish(trial, TrialState.STOPPED, line.decision)
         if self.interrupted:
             return Decision(stop=True, reason=self.ending)
@@ -244,14 +287,18 @@ class SearchLoop(Interruptible):
 
     def _finish(self, trial: int, state: TrialState, reason: str) -> Decision:
         self._append("ended", {"state": str(state), "reason": reason}, trial)
-        self.files.ended(trial)
         one = self.history.trials[trial]
+        if state is TrialState.STOPPED:
+            self.files.stopped(trial)
+        else:
+            self.files.ended(trial)
         if state is TrialState.FINISHED:
             self.judge.finished(trial)
-        if trial != HEAD_ONLY:
+        if trial != HEAD_ONLY and not one.promoted:  # the sampler was told, and is asked no more
             for number in (trial, *self.waiting.pop(trial, [])):
                 self.sampler.tell(number, state, one.score, one.configuration.parameters)
         return Decision(stop=True, reason=reason)
 
     def _append(self, kind: str, data: dict[str, object], trial: int) -> None:
+        self.appended += 1
         self.history.apply(self.record.append(kind, data, trial))

@@ -18,6 +18,9 @@ from qrlora_search.record.history import TrialHistory
 from qrlora_search.values.packing import pack
 from qrlora_search.values.states import Report
 
+MOST_STATE = 64 * 2**20
+"""The largest checkpoint that is kept of a stopped trial, in bytes: all but those of full fine-tuning are smaller."""
+
 
 class Weights:
     """The adapters of a search's trials as safetensors files, the newest epoch of each, and of their confirmation; and
@@ -53,8 +56,14 @@ class Weights:
         """Removes the checkpoint of a trial that ended."""
         self.state_path(trial).unlink(missing_ok=True)
 
+    def stopped(self, trial: int) -> None:
+        """Removes the checkpoint of a trial that was stopped where it is large: taken up, it begins anew."""
+        file = self.state_path(trial)
+        if file.is_file() and file.stat().st_size > MOST_STATE:
+            file.unlink()
+
     def clean(self, live: Iterable[int]) -> None:
-        """Removes what a killed run left: parts of files, and checkpoints of trials that have ended."""
+        """Removes what a killed run left: parts of files, and checkpoints of trials that will not go on."""
         kept = {self.state_path(trial).name for trial in live}
         for file in self.folder.glob("*"):
             if file.name.startswith(".") or (file.name.endswith(".state.safetensors") and file.name not in kept):

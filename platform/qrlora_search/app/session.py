@@ -62,8 +62,8 @@ class Session:
         self._open(resumed)
 
     def _clear_up(self) -> None:
-        """Removes what a killed run left: parts of files, checkpoints of ended trials, the base of no search."""
-        self.weights.clean(self.history.live)
+        """Removes what a killed run left: parts of files, checkpoints of no further use, the base of no search."""
+        self.weights.clean([*self.history.live, *(one.number for one in self.history.in_state(TrialState.STOPPED))])
         drop_drafts(self.output)
         if self.history.plan is None:
             shutil.rmtree(self.output / BASE, ignore_errors=True)

@@ -96,7 +96,8 @@ class Layers(Table):
 class Training(Table):
     """How a trial trains: epochs, the rungs at which it is compared, batch size, dropout, and the precision of frozen
     weights and states (auto: bfloat16 where the machine that makes the plan computes in it). report_timeout_s: a
-    running trial that gives no report for so long fails.
+    running trial that gives no report for so long fails. promotion: when no new trial starts, stopped ones are taken up
+    again for at most so many epochs, as a share of those that the search trained; 0: none is.
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] = 5
@@ -106,6 +107,7 @@ class Training(Table):
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     report_timeout_s: Annotated[float, Field(gt=0)] = 7200.0
+    promotion: Annotated[float, Field(ge=0, le=10)] = 0.2
 
     @model_validator(mode="after")
     def _rungs_before_the_end(self) -> "Training":

@@ -17,7 +17,8 @@ HEAD_ONLY = -1
 @dataclass
 class TrialHistory:
     """Everything known of one proposal. state None: not ended. duplicate_of: the trial that answered it. retries: why
-    its worker was lost, each time that it was ordered again for that.
+    its worker was lost, each time that it was ordered again for that. promoted: after which epochs it was stopped and
+    then taken up again, and why.
     """
 
     number: int
@@ -30,6 +31,7 @@ class TrialHistory:
     duplicate_of: int | None = None
     refused: bool = False
     retries: list[str] = field(default_factory=list)
+    promoted: dict[int, str] = field(default_factory=dict)
 
     @property
     def score(self) -> float | None:
@@ -42,8 +44,9 @@ class History:
     """The state of a search.
 
     threads: of one trial, as the engine gave them last; preparation_s: core- or GPU-seconds before the trials.
-    started, ended: how many count against the budget, and how they ended; live: started trials that have not ended.
-    They are kept as events arrive, since trials can be 100,000. delivered: the sinks have all of an ended search.
+    started, ended: how many count against the budget, and how they ended; live: started trials that have not ended;
+    promotions: how often a stopped one was taken up again. They are kept as events arrive, since trials can be 100,000.
+    delivered: the sinks have all of an ended search.
     """
 
     plan: SearchPlan | None = None
@@ -58,6 +61,7 @@ class History:
     started: int = 0
     ended: dict[TrialState, int] = field(default_factory=lambda: dict.fromkeys(TrialState, 0))
     live: dict[int, TrialHistory] = field(default_factory=dict)
+    promotions: int = 0
     delivered: bool = False
     confirmation: Confirmation = field(default_factory=Confirmation)
     threads: int = 1
@@ -150,6 +154,15 @@ class History:
 
     def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
         self.trials[_numbered(trial)].retries.append(data["reason"])
+
+    def _on_promoted(self, trial: int | None, data: dict[str, Any]) -> None:
+        one = self.trials[_numbered(trial)]
+        if one.state is not None:
+            self.ended[one.state] -= 1
+        one.state, one.reason = None, ""
+        one.promoted[len(one.reports)] = data["reason"]
+        self.live[one.number] = one
+        self.promotions += 1
 
     def _on_ended(self, trial: int | None, data: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]

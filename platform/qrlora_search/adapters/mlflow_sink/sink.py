@@ -219,7 +219,9 @@ class MlflowSink:
 
     def _decisions(self, trial: int) -> dict[str, str]:
         """Returns what the rule said of a trial so far, an epoch a line; it goes with the next report or the end."""
-        lines = [f"{line.epoch}: {line.decision}" for line in self.history.trials[trial].reports if line.decision]
+        one = self.history.trials[trial]
+        again = {epoch: f"; taken up again: {why}" for epoch, why in one.promoted.items()}
+        lines = [f"{line.epoch}: {line.decision}{again.get(line.epoch, '')}" for line in one.reports if line.decision]
         return {"qrlora.decisions": "\n".join(lines)[-tracking.MOST_TAG :]} if lines else {}
 
     def _on_ended(self, trial: int | None, data: dict[str, Any]) -> None:
@@ -249,7 +251,7 @@ class MlflowSink:
             "saved_epochs": float(standing.saved_epochs),
         }
         values |= {f"trials_{state}": float(count) for state, count in ended.items()}
-        self._values(self.parent, values, step=sum(ended.values()))
+        self._values(self.parent, values, step=sum(ended.values()) + self.history.promotions)
 
     def _refresh(self) -> None:
         """Brings the tags `pareto.rank` and `pareto.on_front` of Finished trials up to date; only changes are sent."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.optuna_search.proposers import DIRECTIONS, METRICS, frozen
 from qrlora_search.describe.proposals import Dimension
-from qrlora_search.describe.protocols import Event
+from qrlora_search.describe.protocols import Event, Parameters
 from qrlora_search.describe.tried import Tried
 from qrlora_search.record.history import HEAD_ONLY, History
 from qrlora_search.record.storage import connect_arguments
@@ -25,7 +25,8 @@ STUDY = "search"
 
 class StudySink:
     """A `Sink`: every proposal is a trial of the study, told COMPLETE, PRUNED or FAIL when it ends; a duplicate is told
-    what answered it.
+    what answered it. A stopped trial that is taken up again is a further one, with the same parameters and the user
+    attribute `continues`: the number of the one before. open: the study's trials by proposal.
     """
 
     def __init__(self, url: str, dimensions: list[Dimension]) -> None:
@@ -39,8 +40,9 @@ class StudySink:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self.study.set_metric_names(METRICS)
-        self.open: set[int] = set()
-        self.added = 0
+        self.open: dict[int, int] = {}
+        self.last: dict[int, int] = {}
+        self.added = self.count = 0
 
     def take(self, event: Event) -> None:
         """Brings the study up to an event; raises SinkError where the database does not take it now."""
@@ -58,9 +60,10 @@ class StudySink:
             proposal = event.data["proposal"]
             if not isinstance(proposal, dict):
                 raise TypeError("a proposal is a table of parameters")
-            self.study.add_trial(frozen(self.dimensions, Tried(number, proposal, None, None, 0)))
-            self.open.add(number)
+            self._add(number, proposal)
             self.added = number + 1
+        elif event.kind == "promoted" and number not in self.open:
+            self._add(number, self.history.trials[number].proposal, continues=self.last[number])
         elif event.kind == "refused":
             self._tell(number, TrialState.STOPPED, number)
         elif event.kind == "duplicate":
@@ -74,22 +77,30 @@ class StudySink:
             for one in (number, *self.waiting.get(number, [])):
                 self._tell(one, TrialState(str(event.data["state"])), number)
 
+    def _add(self, number: int, proposal: Parameters, continues: int | None = None) -> None:
+        made = frozen(self.dimensions, Tried(number, proposal, None, None, 0))
+        if continues is not None:
+            made.set_user_attr("continues", continues)
+        self.study.add_trial(made)
+        self.open[number] = self.last[number] = self.count
+        self.count += 1
+
     def _tell(self, number: int, state: TrialState, source: int) -> None:
         if number not in self.open:
             return
-        trial = self.history.trials[source]
+        trial, place = self.history.trials[source], self.open[number]
         if state is TrialState.FINISHED and trial.score is not None:
-            self.study.tell(number, [trial.score, float(size_axis(trial.configuration.parameters))])
+            self.study.tell(place, [trial.score, float(size_axis(trial.configuration.parameters))])
         else:
             pruned, failed = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
-            self.study.tell(number, state=pruned if state is TrialState.STOPPED else failed)
-        self.open.discard(number)
+            self.study.tell(place, state=pruned if state is TrialState.STOPPED else failed)
+        del self.open[number]
 
     def close(self) -> None:
         """Leaves no proposal open, and gives the database back."""
         try:
-            for number in sorted(self.open):
-                self.study.tell(number, state=optuna.trial.TrialState.FAIL)
+            for place in sorted(self.open.values()):
+                self.study.tell(place, state=optuna.trial.TrialState.FAIL)
         except (SQLAlchemyError, StorageInternalError) as error:
             raise SinkError(first_line(error, self.url)) from None
         finally:

@@ -59,7 +59,7 @@ class MetricsSink:
             self.failures.inc()
         if event.kind in {"opened", "resumed"} and self.history.plan is not None:
             self._describe(self.history.plan)
-        if event.kind in {"opened", "scored", "started", "ended"}:
+        if event.kind in {"opened", "scored", "started", "promoted", "ended"}:
             self._stand()
 
     def _describe(self, plan: SearchPlan) -> None:
