@@ -79,7 +79,7 @@ def test_with_curves_known_one_stops_whose_epochs_are_better_spent_on_a_new_tria
     assume(abs(adds - new) > 1e-8 and not 0 < adds < 1e-8)
     assert decision.stop == (dominated and behind and (adds == 0 or adds < new))
     if decision.stop:
-        said = re.search(r"expected to add (\S+) an epoch to the front, a new trial (\S+)$", decision.reason)
+        said = re.search(r"expected to add (\S+) an epoch to the front, a new trial ([^;\s]+); ", decision.reason)
         assert [float(one) for one in said.groups()] == pytest.approx([adds, new], rel=0.06)  # two digits
 
 

@@ -15,6 +15,7 @@ def test_a_trial_is_refused_only_where_even_three_deviations_are_below_the_front
     known, rule = known_of([], ended, 0.0), replace(rule, neighbours=12)
     decision = worth_starting(rule, size, known)
     nearest = known.finals_around(size, rule.neighbours // 2, LEAST_FINISHED)
+    nearest = [score for _, score in nearest]
     if decision.stop:
         assert len(nearest) >= 8
         assert max(nearest) <= known.bar(12).score
@@ -37,14 +38,19 @@ def test_a_size_that_lost_clearly_is_not_started_and_an_unknown_one_is():
 @given(curves, SIZES, st.integers(1, 6), st.integers(0, 12))
 def test_the_nearest_finished_trials_come_from_one_side_where_the_other_has_too_few(ended, size, aside, least):
     known = known_of([], ended, 0.0)
-    sizes, scores = [other for other, _ in known.finals], [score for _, score in known.finals]
     found = known.finals_around(size, aside, least)
-    if size > max(sizes):
+    if size > known.finals[-1][0]:
         assert found == []
         return
-    place = sum(other <= size for other in sizes)
-    near = scores[max(0, place - aside) : place + aside]
-    assert len(found) == max(len(near), min(least, len(scores)))
-    assert any(found == scores[at : at + len(found)] for at in range(len(scores)))
-    if len(near) >= least:
-        assert found == near
+    low = [pair for pair in known.finals if pair[0] <= size]
+    high = [pair for pair in known.finals if pair[0] > size]
+    near = min(aside, len(low)) + min(aside, len(high))
+    assert len(found) == max(near, min(least, len(known.finals)))
+    assert len(set(found)) == len(found)
+    for side, mine in ((low, [pair for pair in found if pair[0] <= size]),
+                       (high, [pair for pair in found if pair[0] > size])):  # fmt: skip
+        for other, _ in side:  # of no size is any left out while one farther away is taken
+            farther = any(abs(each - size) > abs(other - size) for each, _ in mine)
+            assert not farther or {pair for pair in side if pair[0] == other} <= set(mine)
+    if near >= least:
+        assert len([pair for pair in found if pair[0] <= size]) == min(aside, len(low))

@@ -160,9 +160,11 @@ def test_the_best_of_its_neighbourhood_goes_on(rule, pairs, ended):
     known = known_of(pairs, ended, 0.0)
     everyone = known.rungs[1].pairs
     for number, (size, score) in enumerate(pairs):
-        smaller = [pair for pair in everyone[::-1] if pair != (size, score) and pair[0] <= size]
-        larger = [pair for pair in everyone if pair[0] > size]
-        around = [*smaller[: rule.neighbours][: rule.around], *larger[: rule.around]]
+        others = [pair for pair in everyone if pair != (size, score)]
+        best = {other: max(value for each, value in others if each == other) for other, _ in others}
+        smaller = sorted((other for other in best if other <= size), reverse=True)[: rule.around]
+        larger = sorted(other for other in best if other > size)[: rule.around]
+        around = [(other, best[other]) for other in (*smaller, *larger)]
         if score > 0 and around and all(value < score for _, value in around):
             assert not decide(rule, 1, Seen(number, size, score), known).stop
 

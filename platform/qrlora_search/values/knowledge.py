@@ -72,24 +72,59 @@ class Rung:
         self._curves.add(curve)
         insort(self.gains, last.score - here.score)
 
-    def holders(self, pair: Pair) -> list[Seen]:
-        """Returns the trials with a (size, score)."""
-        return [self.seen[number] for number in self._holders[pair]]
+    def holders(self, pair: Pair, most: int | None = None) -> list[Seen]:
+        """Returns the trials with a (size, score), the first `most` by number."""
+        return [self.seen[number] for number in self._holders[pair][:most]]
 
     def best(self, parameters: int) -> Pair | None:
         """Returns the (size, score) with the highest score of this size or smaller, or None where there is none."""
         place = bisect_right(self.front, (parameters, math.inf))
         return self.front[place - 1] if place else None
 
-    def up_to(self, parameters: int) -> Iterator[Pair]:
-        """Yields the distinct (size, score) of this size or smaller, the largest first, of equal sizes the best."""
-        for place in range(bisect_right(self.pairs, (parameters, math.inf)) - 1, -1, -1):
-            yield self.pairs[place]
+    def best_of_sizes(self, parameters: int, count: int, larger: bool, without: Pair | None = None) -> list[Pair]:
+        """Returns the highest (size, score) of each of the next so many sizes: this one and smaller ones, or larger
+        ones. without: is not looked at.
+        """
+        found: list[Pair] = []
+        for start, end in _sizes(self.pairs, parameters, larger):
+            if len(found) == count:
+                break
+            best = end - 1 - (self.pairs[end - 1] == without)
+            if best >= start:
+                found.append(self.pairs[best])
+        return found
 
-    def above(self, parameters: int) -> Iterator[Pair]:
-        """Yields the distinct (size, score) of larger sizes, the smallest first."""
-        for place in range(bisect_right(self.pairs, (parameters, math.inf)), len(self.pairs)):
-            yield self.pairs[place]
+
+def _sizes(pairs: list[Pair], parameters: int, larger: bool) -> Iterator[tuple[int, int]]:
+    """Yields where each size stands in rising (size, score), from its first place to behind its last: this size and
+    smaller ones, the largest first, or larger ones, the smallest first.
+    """
+    place = bisect_right(pairs, (parameters, math.inf))
+    while place < len(pairs) if larger else place > 0:
+        size = pairs[place if larger else place - 1][0]
+        start, end = bisect_left(pairs, (size, -math.inf)), bisect_right(pairs, (size, math.inf))
+        yield start, end
+        place = end if larger else start
+
+
+def nearest(
+    pairs: list[Pair], parameters: int, count: int, larger: bool = False, without: Pair | None = None
+) -> list[Pair]:
+    """Returns at most so many of rising (size, score), the nearest in the order of sizes first: of this size and
+    smaller, or of larger ones. Of a size with more of them than are left to take they are evenly spread in the order of
+    scores, the highest and the lowest among them. without: is not taken.
+    """
+    found: list[Pair] = []
+    for start, end in _sizes(pairs, parameters, larger):
+        if len(found) == count:
+            break
+        own = end if without is None else bisect_left(pairs, without, start, end)
+        there = end - start - (own < end and pairs[own] == without)
+        take = min(there, count - len(found))
+        for step in range(take):
+            place = end - 1 - step * (there - 1) // max(1, take - 1)
+            found.append(pairs[place - (there < end - start and place <= own)])
+    return found
 
 
 @dataclass
@@ -98,7 +133,8 @@ class Knowledge:
 
     examples: what scores were measured on; None where no results are kept, and then no difference is called noise.
     control: the warmed-up model without adapter. chance: the score of a constant answer. head_only: after each epoch,
-    the model whose head alone was trained on, once it is trained to its end.
+    the model whose head alone was trained on, once it is trained to its end. finals: distinct (size, final score) of
+    Finished trials, rising; finished: one trial of each, the first by number.
     """
 
     examples: Examples | None = None
@@ -108,6 +144,7 @@ class Knowledge:
     rungs: dict[int, Rung] = field(default_factory=dict)
     finals: list[Pair] = field(default_factory=list)
     front: list[Seen] = field(default_factory=list)
+    finished: dict[Pair, Seen] = field(default_factory=dict)
 
     def add(self, epoch: int, one: Seen) -> None:
         """Notes a trial's report at an epoch."""
@@ -117,9 +154,10 @@ class Knowledge:
         """Notes that a trial was trained to its end: what it gained since each rung, and its place in the front."""
         for rung in self.rungs.values():
             rung.gained(last)
-        place = bisect_left(self.finals, last.pair)
-        if self.finals[place : place + 1] != [last.pair]:
-            self.finals.insert(place, last.pair)
+        if last.pair not in self.finished:
+            insort(self.finals, last.pair)
+        if last.pair not in self.finished or last.trial < self.finished[last.pair].trial:
+            self.finished[last.pair] = last
         start = bisect_left(self.front, last.parameters, key=lambda one: one.parameters)
         equal = start < len(self.front) and self.front[start].pair == last.pair
         if equal and self.front[start].trial < last.trial:
@@ -149,18 +187,18 @@ class Knowledge:
         member = self.front[place - 1] if place else None
         return _better(self.last_control, member)
 
-    def finals_around(self, parameters: int, aside: int, least: int = 0) -> list[float]:
-        """Returns the final scores of Finished trials nearest in the order of sizes: up to `aside` no larger, as many
-        larger, and more of one side where these are fewer than `least`. None for a size above all of theirs, of which
-        they say nothing.
+    def finals_around(self, parameters: int, aside: int, least: int = 0) -> list[Pair]:
+        """Returns the (size, final score) of Finished trials nearest in the order of sizes: up to `aside` no larger, as
+        many larger, and more of one side where these are fewer than `least`. None for a size above all of theirs, of
+        which they say nothing.
         """
         if not self.finals or parameters > self.finals[-1][0]:
             return []
-        place = bisect_right(self.finals, (parameters, math.inf))
-        low, high = max(0, place - aside), min(len(self.finals), place + aside)
-        low = max(0, min(low, high - least))
-        high = min(len(self.finals), max(high, low + least))
-        return [score for _, score in self.finals[low:high]]
+        above = nearest(self.finals, parameters, aside, larger=True)
+        below = nearest(self.finals, parameters, max(aside, least - len(above)))
+        if len(below) + len(above) < least:
+            above = nearest(self.finals, parameters, least - len(below), larger=True)
+        return [*below, *above]
 
     def paired_error(self, one: Seen, other: Seen) -> float:
         """Returns the standard error of two trials' difference on the same examples, 0 where results are not kept."""

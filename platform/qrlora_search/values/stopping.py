@@ -20,16 +20,17 @@ import math
 import statistics
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from qrlora_search.values.expected import landscape_of, new_trial, quantiles, sample
-from qrlora_search.values.knowledge import Knowledge, Pair, Rung, Seen
+from qrlora_search.values.knowledge import Knowledge, Pair, Rung, Seen, nearest
 from qrlora_search.values.states import Decision
 
 _TIE = 1e-9
 """Differences below this are differences of rounding."""
+MOST_ALIKE = 32
+"""So many trials with equal size and score are looked at."""
 LEAST_FINISHED = 8
 """So many Finished trials of about a size say what a further one of it may score."""
 
@@ -78,12 +79,17 @@ def decide(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> Decis
     verdict = _expected(rule, epoch, one, known, peers) or _low_rank(rule, epoch, one, peers)
     if not verdict.stop:
         return verdict
-    around = [*peers[: rule.around], *islice(rung.above(one.parameters), rule.around)]
+    around = [
+        *rung.best_of_sizes(one.parameters, rule.around, larger=False, without=one.pair),
+        *rung.best_of_sizes(one.parameters, rule.around, larger=True),
+    ]
     if around and all(score < one.score for _, score in around):
         return Decision(stop=False, reason=f"{verdict.reason}, but the best of its neighbourhood")
-    if not _is_behind(rule, epoch, one, known):
+    ahead = _ahead(rule, epoch, one, known)
+    if ahead is None:
         return Decision(stop=False, reason=f"{verdict.reason}, but within the noise of the best of such trials")
-    return verdict
+    by = f"{_name(ahead)} is ahead by {ahead.score - one.score:.3f} here"
+    return Decision(stop=True, reason=f"{verdict.reason}; {by}")
 
 
 def worth_starting(rule: StoppingRule, parameters: int, known: Knowledge) -> Decision:
@@ -91,18 +97,22 @@ def worth_starting(rule: StoppingRule, parameters: int, known: Knowledge) -> Dec
 
     Its most optimistic score: the mean of the Finished trials nearest in size, `neighbours` of them in all and at least
     `LEAST_FINISHED`, plus `deviations` standard deviations of a further one. They were let to their end, so they
-    flatter it.
+    flatter it. A deficit within the paired error of the best of them to what is to be beaten refuses nobody.
     """
-    nearest = known.finals_around(parameters, rule.neighbours // 2, LEAST_FINISHED)
+    near = known.finals_around(parameters, rule.neighbours // 2, LEAST_FINISHED)
     bar = known.bar(parameters)
-    if bar is None or len(nearest) < LEAST_FINISHED:
+    if bar is None or len(near) < LEAST_FINISHED:
         return Decision(stop=False, reason="too few trials of this size are Finished")
-    spread = statistics.stdev(nearest) * math.sqrt(1 + 1 / len(nearest))
-    best = statistics.fmean(nearest) + rule.deviations * spread
+    scores = [score for _, score in near]
+    spread = statistics.stdev(scores) * math.sqrt(1 + 1 / len(scores))
+    best = statistics.fmean(scores) + rule.deviations * spread
     what = f"best case {best:.3f} before training {{}} {bar.score:.3f} at {bar.parameters} parameters"
-    if best < bar.score - _TIE:
-        return Decision(stop=True, reason=what.format("<"))
-    return Decision(stop=False, reason=what.format(">="))
+    if best >= bar.score - _TIE:
+        return Decision(stop=False, reason=what.format(">="))
+    noise = known.paired_error(known.finished[max(near, key=lambda pair: (pair[1], -pair[0]))], bar)
+    if bar.score - best <= rule.errors * noise:
+        return Decision(stop=False, reason=what.format("<") + ", but within the noise")
+    return Decision(stop=True, reason=what.format("<"))
 
 
 def _hopeless(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> str:
@@ -129,13 +139,19 @@ def _dominates_all(one: Seen, rung: Rung) -> bool:
 
 
 def _peers(rule: StoppingRule, one: Seen, rung: Rung) -> list[Pair]:
-    near = islice(rung.up_to(one.parameters), rule.neighbours + 1)
-    return [pair for pair in near if pair != one.pair][: rule.neighbours]
+    return nearest(rung.pairs, one.parameters, rule.neighbours, without=one.pair)
 
 
 def _words(epoch: int, one: Seen, peers: list[Pair]) -> str:
-    higher = sum(score >= one.score for _, score in peers)
-    return f"below {higher} of {len(peers)} trials of similar or smaller size at epoch {epoch}"
+    higher, level = (sum(score > one.score for _, score in peers), sum(score == one.score for _, score in peers))
+    equal = f", level with {level}," if level else ""
+    return f"below {higher}{equal} of {len(peers)} trials of similar or smaller size at epoch {epoch}"
+
+
+def _name(ahead: Seen) -> str:
+    if ahead.parameters == 0:
+        return "the control"
+    return f"trial {ahead.trial}, of {ahead.parameters} parameters,"
 
 
 def _low_rank(rule: StoppingRule, epoch: int, one: Seen, peers: list[Pair]) -> Decision:
@@ -166,24 +182,29 @@ def _expected(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge, peers
         dominated = dominated or lost
         words += f"; best case {ends_G[-1]:.3f} {'<' if lost else '>='} {bar.score:.3f} at {bar.parameters} parameters"
     words += f"; expected to add {adds:.2g} an epoch to the front, a new trial {new:.2g}"
-    return Decision(stop=dominated and (adds <= 0.0 or adds < new - _TIE), reason=words)
+    if not dominated:
+        return Decision(stop=False, reason=f"{words}, but none of them equals it")
+    return Decision(stop=adds <= 0.0 or adds < new - _TIE, reason=words)
 
 
-def _is_behind(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> bool:
-    """Returns whether the best of the trials of smaller or similar size, or what the trial must beat in the end, is
-    ahead beyond noise at this epoch. Of several with equal size and score all must be.
+def _ahead(rule: StoppingRule, epoch: int, one: Seen, known: Knowledge) -> Seen | None:
+    """Returns the best of the trials of smaller or similar size, or what the trial must beat in the end, where it is
+    ahead beyond noise at this epoch. Of several with equal size and score all must be (of very many, the first).
     """
     rung = known.rungs.get(epoch) or Rung()
-    larger = max(islice(rung.above(one.parameters), rule.neighbours), key=lambda pair: pair[1], default=None)
-    ahead = [rung.holders(pair) for pair in (rung.best(one.parameters), larger) if pair is not None]
+    larger = max(
+        rung.best_of_sizes(one.parameters, rule.neighbours, larger=True), key=lambda pair: pair[1], default=None
+    )
+    ahead = [rung.holders(pair, MOST_ALIKE) for pair in (rung.best(one.parameters), larger) if pair is not None]
     bar = known.bar(one.parameters)
     if bar is not None:
         then = known.control_at(epoch) if bar.parameters == 0 else rung.seen.get(bar.trial)
         ahead += [] if then is None else [[then]]
-    return any(
-        some[0].score - one.score > max(rule.errors * max(known.paired_error(one, each) for each in some), _TIE)
-        for some in ahead
-    )
+    for some in ahead:
+        noise = max(rule.errors * max(known.paired_error(one, each) for each in some), _TIE)
+        if some[0].score - one.score > noise:
+            return some[0]
+    return None
 
 
 def rank_below(score: float, peers: list[Pair]) -> tuple[int, int]:
