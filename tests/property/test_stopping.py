@@ -221,6 +221,34 @@ def test_only_the_next_smaller_trials_are_peers():
     assert decide(replace(RULE, neighbours=40, around=0, share=0.2), 1, Seen(99, 32, 0.0), known_of(near + far)).stop
 
 
+@pytest.mark.parametrize(("place", "stop"), [(6, False), (14, True)])
+def test_many_of_one_size_stand_for_all_of_them_not_for_their_best(place, stop):
+    """Of 31 trials of one size the seventh is among the best third, whatever the twelve best of them are."""
+    scores = [0.9 - each / 100 for each in range(31)]
+    others = [(64, score) for at, score in enumerate(scores) if at != place]
+    larger = [(100, 0.95), (200, 0.96)]
+    decision = decide(RULE, 1, Seen(99, 64, scores[place]), known_of([*others, *larger]))
+    assert decision.stop is stop
+    assert "of 12 trials" in decision.reason
+
+
+def test_a_neighbourhood_is_of_sizes_and_its_best_is_held_against_the_best_of_each():
+    of_next = [(64, 0.5 + each / 100) for each in range(10)]
+    alone = [(60 + each, 0.1) for each in range(3)]
+    one = Seen(99, 63, 0.55)
+    crowd = [(70, 0.02), *((70, 0.57 + each / 100) for each in range(5)), (80, 0.3)]
+    rule = replace(RULE, share=0.0)
+    assert not decide(rule, 1, one, known_of([*alone, (10, 0.9), (64, 0.5), (80, 0.3)])).stop
+    assert decide(rule, 1, one, known_of([*alone, (10, 0.9), *of_next])).stop
+    assert decide(rule, 1, one, known_of([*alone, (10, 0.9), *crowd])).stop
+
+
+def test_level_is_not_below():
+    known = known_of([(9, 0.4), (8, 0.3), (7, 0.3), (6, 0.2), (5, 0.1)])
+    reason = decide(RULE, 1, Seen(99, 10, 0.3), known).reason
+    assert reason.startswith("below 1, level with 2, of 5 trials of similar or smaller size at epoch 1")
+
+
 def test_a_trial_reported_again_replaces_what_was_noted():
     rung = Rung()
     for one in (Seen(7, 10, 0.1), Seen(8, 20, 0.3), Seen(9, 10, 0.1), Seen(7, 10, 0.2)):

@@ -104,10 +104,16 @@ def test_no_stop_for_a_deficit_within_one_paired_error_but_below_the_control(rul
     for one in everyone[:3]:
         known.finish(one)
     for one in everyone:
-        if decide(rule, 1, one, known).stop:  # so few trials are all of similar or smaller size
+        if decide(rule, 1, one, known).stop:
+            smaller = [other for other in everyone if other.parameters <= one.parameters]
+            sizes = sorted({other.parameters for other in everyone if other.parameters > one.parameters})[:12]
+            larger = [other for other in everyone if other.parameters in sizes]
+            best = [max(some, key=lambda other: other.score) for some in (smaller, larger) if some]
+            bar = known.bar(one.parameters)
+            must_beat = [each for each in everyone[:3] if bar is not None and each.trial == bar.trial]
             assert any(
                 other.score - one.score >= examples.paired_error(one.results, other.results) * (1 - 1e-9)
-                for other in everyone
+                for other in [*(each for each in everyone if each.score in {b.score for b in best}), *must_beat]
                 if other.score > one.score
             )
         assert not decide(replace(rule, errors=1e6), 1, one, known).stop
@@ -115,3 +121,14 @@ def test_no_stop_for_a_deficit_within_one_paired_error_but_below_the_control(rul
 
 def _phi(labels, given_answers):
     return 0.0 if given_answers.std() == 0 else float(np.corrcoef(labels, given_answers)[0, 1])
+
+
+def test_what_stops_a_trial_is_named():
+    examples, labels = examples_of(400)
+    known = Knowledge(examples=examples, control=Seen(-1, 0, 0.1, results_of(examples, labels, range(40))))
+    for number in range(6):
+        known.add(1, Seen(number, 10 + number, 0.75, results_of(examples, labels, range(300))))
+    one = Seen(99, 30, 0.5, results_of(examples, labels, range(200)))
+    decision = decide(replace(RULE, around=0), 1, one, known)
+    assert decision.stop
+    assert decision.reason.endswith("; trial 0, of 10 parameters, is ahead by 0.250 here")
