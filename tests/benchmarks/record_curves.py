@@ -5,8 +5,9 @@
 Random configurations are trained to their end in parts of --part, each a search without rungs; a part that has ended
 joins the table, so that it can be kept and the same command goes on from there, also on another machine of the kind:
 where the warm-up comes out otherwise (its control predicts otherwise) nothing is joined. Killed, the same command goes
-on. A trial that failed is kept with the epochs before; one whose worker was lost is left out, since that says nothing
-of its configuration. The table says what it was made with; `asked` counts the configurations drawn for it.
+on. A trial that failed is kept with the epochs before, if any; one whose worker was lost for good, or that was silent
+for too long, is left out, since that says nothing of its configuration. The table says what it was made with; `asked`
+counts the configurations drawn for it.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from qrlora_search.adapters.optuna_search.proposers import OptunaProposer, sampler_of
 from qrlora_search.adapters.simulated.curves import Curve, Curves, load_curves, save_curves
 from qrlora_search.app.console import make_console
+from qrlora_search.app.loop import MOST_RETRIES
 from qrlora_search.app.output import open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.reading import read_search
@@ -28,13 +30,17 @@ from qrlora_search.describe.tasks import find_task
 from qrlora_search.describe.tried import Seen
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.record.confirmation import ReportLine
-from qrlora_search.record.history import History
+from qrlora_search.record.history import History, TrialHistory
 from qrlora_search.values.states import Report, TrialState
 
-LOST = "the worker died"
 HERE = Path(__file__).parent / "curves"
 SPACE = HERE / "complete.toml"
 CHANGES = {"configurations", "asked", "date"}
+
+
+def of_its_worker(trial: TrialHistory) -> bool:
+    """Return whether a trial failed for what says nothing of its configuration."""
+    return len(trial.retries) >= MOST_RETRIES or "report_timeout_s" in trial.reason
 
 
 def report_of(line: ReportLine) -> Report:
@@ -52,7 +58,7 @@ def table_of(history: History, plan: SearchPlan, asked: int) -> Curves:
             continue
         if trial.state is TrialState.FINISHED:
             curves.append(Curve(trial.configuration, trial.proposal, reports))
-        elif trial.state is TrialState.FAILED and reports and LOST not in trial.reason:
+        elif trial.state is TrialState.FAILED and reports and not of_its_worker(trial):
             curves.append(Curve(trial.configuration, trial.proposal, reports, len(reports) + 1))
     scored = history.scored[None, "selection"]
     control = Report(0, scored.metrics[task.objective], scored.loss, 0.0, scored.packed)

@@ -49,10 +49,6 @@ class Replayed:
         return self.used >= self.epochs
 
     def next_trial(self) -> TrialOrder | None:
-        promoted = None if self.interrupted else self.policy.promotes()
-        if promoted is not None:
-            trial, self.resume[promoted[0]] = promoted
-            return TrialOrder(trial, self.table.curves.curves[self.places[trial]].configuration, 0)
         while not self.exhausted:
             place = self.pick()
             if place is None:
@@ -66,7 +62,11 @@ class Replayed:
             self.started += 1
             self.places[self.started] = place
             return TrialOrder(self.started, configuration, 0)
-        return None
+        promoted = None if self.interrupted else self.policy.promotes()
+        if promoted is None:
+            return None
+        trial, self.resume[promoted[0]] = promoted
+        return TrialOrder(trial, self.table.curves.curves[self.places[trial]].configuration, 0)
 
     def reported(self, trial: int, report: Report) -> Decision:
         self.used += 1

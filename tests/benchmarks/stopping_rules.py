@@ -187,6 +187,13 @@ def parse(words: str, option: str, known: list[str], name: str) -> argparse.Name
         for one in given:
             if one not in allowed:
                 parser.error(f"{what}: {one!r} is not known; there are {', '.join(allowed)}")
+    for short in (one for one in wanted.tables if one not in FAMILIES):
+        curves = recorded(short).curves
+        if curves.epochs * len(curves.curves) <= wanted.epochs:
+            parser.error(
+                f"--tables: {short} has {len(curves.curves)} curves, which {wanted.epochs} epochs train to their ends: "
+                "no rule can be told from another there"
+            )
     return wanted
 
 

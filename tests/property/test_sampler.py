@@ -53,7 +53,7 @@ def run(sampler, endings):
         number, proposal = sampler.ask()
         asked.append(proposal)
         size = sampler.settings.size(proposal)
-        sampler.tell(number, state, None if state is TrialState.FAILED else score / 20, size)
+        sampler.tell(number, state, score / 20, size)
     return asked
 
 
@@ -79,7 +79,7 @@ def test_made_again_from_the_record_it_goes_on_as_if_never_interrupted(name, spa
     cut = data.draw(st.integers(0, len(ended)))
     whole = run(new(name, of, seed), ended)
     tried = [
-        Tried(number, whole[number], state, None if state is TrialState.FAILED else score / 20, of.size(whole[number]))
+        Tried(number, whole[number], state, score / 20, of.size(whole[number]))
         for number, (state, score) in enumerate(ended[:cut])
     ]
     assert run(new(name, of, seed, tried=tried), ended[cut:]) == whole[cut:]
@@ -110,6 +110,37 @@ def test_every_range_of_sizes_is_visited_alike_whatever_the_scores(seed, limit, 
     width = math.log(span.high / span.low)
     thirds = np.bincount([min(2, int(3 * math.log(size / span.low) / width)) for size in sizes], minlength=3)
     assert thirds.min() >= 9  # of 48, where 16 are alike
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 999))
+def test_what_failed_is_no_parent_however_well_it_scored_before(seed):
+    """High rates score well and diverge; what ends scores less."""
+    of = settings_of(SearchSpace())
+    sampler, late = new("stratified", of, seed), []
+    for turn in range(60):
+        number, proposal = sampler.ask()
+        diverges = proposal["learning_rate"] > 2e-2
+        state, score = (TrialState.FAILED, 0.9) if diverges else (TrialState.FINISHED, 0.5)
+        sampler.tell(number, state, score, of.size(proposal))
+        late += [diverges] if turn >= 20 else []
+    assert np.mean(late) < 0.45  # of random ones 0.35 do
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 999), st.booleans())
+def test_sizes_that_are_refused_before_training_get_fewer_turns(seed, refuses):
+    of = settings_of(SearchSpace())
+    sampler, sizes = new("stratified", of, seed), []
+    span = of.spans["qr-lora"]
+    limit = math.sqrt(span.low * span.high)
+    for _ in range(60):
+        number, proposal = sampler.ask()
+        sizes.append(of.size(proposal))
+        lost = refuses and sizes[-1] > limit
+        sampler.tell(number, TrialState.STOPPED, None if lost else 0.5, sizes[-1])
+    above = np.mean([size > limit for size in sizes[20:]])
+    assert above < 0.15 if refuses else above > 0.3
 
 
 @pytest.mark.parametrize("state", [TrialState.STOPPED, TrialState.FINISHED])

@@ -26,7 +26,7 @@ def test_a_search_of_many_workers_is_measured_at_every_point(checkout):
 @pytest.mark.parametrize(
     ("module", "option", "chosen", "base"),
     [
-        ("stopping_rules", "--rules", "ours;Ray ASHA on the score;oracle (a bound, no rule)", "no stopping"),
+        ("stopping_rules", "--rules", "ours;Ray ASHA on the score;oracle (knows every end, no rule)", "no stopping"),
         ("samplers", "--samplers", "stratified, start points + ours;Ray OptunaSearch + ASHA", "random + no stopping"),
     ],
 )
@@ -45,3 +45,16 @@ def test_rules_and_samplers_are_compared_and_kept_seeds_are_not_made_again(
         assert list(found) == [base, *chosen.split(";")]
         assert found[base]["gain"] == 0.0
         assert all(one["seeds"] == 3 and one["hypervolume"] >= 0 and one["started"] > 0 for one in found.values())
+
+
+def test_promotion_is_held_against_the_rule_alone_and_a_larger_search(checkout):
+    found = run(checkout, "promotion", "--tables", "cola,late", "--seeds", "3", "--configurations", "40")
+    assert set(found) == {"cola", "late"}
+    for one in found.values():
+        alone, again, larger = one["alone"], one["with promotion"], one["a larger search"]
+        assert 0 < alone["of_no_stopping"] <= 1.2
+        assert alone["epochs"] <= again["epochs"] <= 1.2 * alone["epochs"] + 1
+        assert again["gain"] >= 0.0, "what is Finished stays"
+        assert again["lower"] == 0.0
+        assert larger["epochs"] >= alone["epochs"]
+    assert found["late"]["with promotion"]["epochs"] > found["late"]["alone"]["epochs"]

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.benchmarks.record_curves import joined
+from tests.benchmarks.record_curves import joined, of_its_worker
 
 from qrlora_search.adapters.simulated.curves import ReplayedFailureError, load_curves, save_curves
 from qrlora_search.adapters.simulated.families import CONTROL, FAMILIES, make_family
 from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.record.history import TrialHistory
 from qrlora_search.values.intervals import statistic
 from qrlora_search.values.packing import unpack
+from qrlora_search.values.states import TrialState
 
 RECORDED = Path(__file__).parents[1] / "benchmarks" / "curves"
 
@@ -51,6 +53,21 @@ def test_parts_of_a_table_join_once_and_only_where_the_warm_up_is_the_same():
         joined(kept, other)
     with pytest.raises(SystemExit, match="another train_limit"):
         joined(kept, replace(more, facts={**more.facts, "train_limit": 7}))
+
+
+@pytest.mark.parametrize(
+    ("retries", "reason", "left_out"),
+    [
+        (3, "lost its worker 4 times, the last time: its process died (exit code -9)", True),
+        (0, "no report for 7200 s (training.report_timeout_s)", True),
+        (0, "the loss is not finite in epoch 2", False),
+        (1, "the loss is not finite in epoch 2", False),
+    ],
+)
+def test_a_failure_that_says_nothing_of_its_configuration_is_no_curve(retries, reason, left_out):
+    one = make_family("steady", 0, 30).curves[0].configuration
+    trial = TrialHistory(0, one, state=TrialState.FAILED, reason=reason, retries=["its node was lost"] * retries)
+    assert of_its_worker(trial) is left_out
 
 
 def test_a_replay_gives_the_reports_and_fails_where_the_trial_did():
@@ -95,7 +112,8 @@ def test_each_family_has_its_difficulty():
 @pytest.mark.parametrize("file", sorted(RECORDED.glob("*.csv")), ids=lambda file: file.stem)
 def test_a_recorded_table_is_complete_and_its_scores_are_those_of_its_results(file):
     table = load_curves(file.parent, file.stem)
-    assert len(table.curves) >= 150
+    asked = int(table.facts.get("asked", 155))
+    assert len(table.curves) >= min(150, asked - 5)  # fewer were asked for: it is being recorded
     assert not table.facts["stand-in"]
     assert len({one.configuration.identity for one in table.curves}) == len(table.curves)
     for one in table.curves[::10]:

@@ -1,7 +1,8 @@
 """A sampler that spreads over sizes: it chooses a size first, then what to adapt at that size.
 
-Methods take turns. Sizes come from a van der Corput sequence over log size, so that every range is visited alike. What
-is adapted comes from the trials nearest in size, Finished or Stopped: the best of a few of them, with a change or two;
+Methods take turns. Sizes come from a van der Corput sequence over log size, so that every range is visited alike, but
+for what was refused before training: where such a size is the nearest that was tried, another is drawn. What is adapted
+comes from the trials nearest in size, Finished or Stopped: the best of a few of them, with a change or two;
 some proposals are drawn at random. tau, or the rank, is then solved for the size. This is MAP-Elites with size as the
 behaviour (Mouret and Clune, arXiv 1504.04909), in the space of what is trained rather than of how it is written down.
 """
@@ -13,11 +14,15 @@ import numpy as np
 from qrlora_search.describe.protocols import Parameters
 from qrlora_search.describe.settings import Settings
 from qrlora_search.describe.tried import Seen, Tried
+from qrlora_search.values.states import TrialState
 
 _NEAREST = 6
 _RANDOM_SHARE = 0.25
 _BEST_SHARE = 0.7
 _TRIES = 6
+_OTHER_SIZES = 8
+"""So many sizes are looked at where the one whose turn it is was refused."""
+_LEARNED_FROM = {TrialState.FINISHED, TrialState.STOPPED}
 _CLOSE = 0.1
 """A size within a tenth of the target is close enough."""
 
@@ -35,8 +40,15 @@ class Stratified:
         method, turn = methods[number % len(methods)], number // len(methods)
         low, high = math.log(self.settings.spans[method].low), math.log(self.settings.spans[method].high)
         jitter = float(random.normal(0, 0.02)) if again else 0.0
-        target = math.exp(low + min(1.0, max(0.0, van_der_corput(turn) + jitter)) * (high - low))
-        scored = [one for one in tried.trials if one.score is not None and one.parameters["method"] == method]
+        mine = [one for one in tried.trials if one.parameters["method"] == method]
+        scored = [one for one in mine if one.score is not None and one.state in _LEARNED_FROM]
+        refused = [one.size for one in mine if one.score is None and one.state is TrialState.STOPPED]
+        place = min(1.0, max(0.0, van_der_corput(turn) + jitter))
+        for _ in range(_OTHER_SIZES):
+            target = math.exp(low + place * (high - low))
+            if not _was_refused(target, refused, scored):
+                break
+            place = float(random.random())
         best, off = self._settings_near(method, target, scored, random)
         for _ in range(_TRIES):
             if off < _CLOSE:
@@ -55,6 +67,15 @@ class Stratified:
         best = max(nearest, key=lambda one: (one.score or 0.0, -one.number))
         parent = best if random.random() < _BEST_SHARE else nearest[int(random.integers(len(nearest)))]
         return self.settings.at_size(self.settings.change(parent.parameters, random), target)
+
+
+def _was_refused(target: float, refused: list[int], scored: list[Tried]) -> bool:
+    """Returns whether of all that was tried what is nearest in log size was refused, and nearer than any trial."""
+
+    def away(size: float) -> float:
+        return abs(math.log(size / target))
+
+    return min(map(away, refused), default=math.inf) < min((away(one.size) for one in scored), default=math.inf)
 
 
 def van_der_corput(number: int) -> float:
