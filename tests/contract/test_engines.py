@@ -170,6 +170,33 @@ def test_a_trial_goes_on_from_its_checkpoint(make):
     ]
 
 
+class Promoter(Accountant):
+    """Orders trial 0, which is stopped after its first epoch, again when the other has ended."""
+
+    def next_trial(self) -> TrialOrder | None:
+        if not self.orders and not self.live and self.stop_at:
+            self.stop_at = {}
+            self.orders.append(replace(order(0), checkpoint=self.reports[0][0].checkpoint))
+        return super().next_trial()
+
+    @property
+    def exhausted(self) -> bool:
+        return not self.orders and not self.stop_at
+
+
+def test_a_stopped_trial_is_taken_up_again_in_the_same_run(make):
+    whole, driver = Accountant([order(0)]), Promoter([order(0), order(1)], stop_at={0: 1})
+    make(1).run(whole)
+    make(1).run(driver)
+    reports = {one.epoch: one for one in driver.reports[0]}
+    assert sorted(reports) == list(range(1, EPOCHS + 1))
+    assert [(one.epoch, one.score, one.loss) for one in whole.reports[0]] == [
+        (epoch, one.score, one.loss) for epoch, one in sorted(reports.items())
+    ]
+    assert len(driver.reports[1]) == EPOCHS
+    assert driver.failures == driver.losses == {}
+
+
 class Attacker(Accountant):
     """Sends a signal to the worker after the first report of trial 0, and orders a lost trial again."""
 

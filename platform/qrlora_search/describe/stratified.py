@@ -44,11 +44,11 @@ class Stratified:
         scored = [one for one in mine if one.score is not None and one.state in _LEARNED_FROM]
         refused = [one.size for one in mine if one.score is None and one.state is TrialState.STOPPED]
         place = min(1.0, max(0.0, van_der_corput(turn) + jitter))
+        target = math.exp(low + place * (high - low))
         for _ in range(_OTHER_SIZES):
-            target = math.exp(low + place * (high - low))
             if not _was_refused(target, refused, scored):
                 break
-            place = float(random.random())
+            target = math.exp(low + float(random.random()) * (high - low))
         best, off = self._settings_near(method, target, scored, random)
         for _ in range(_TRIES):
             if off < _CLOSE:
