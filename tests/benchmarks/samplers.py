@@ -4,9 +4,10 @@
 
 What a sampler proposes is answered by the nearest recorded configuration that is not used yet (in log size, matrices,
 layers and log learning rate), so that nothing is interpolated; the sampler is told that configuration's end. One trial
-at a time, so that a proposal knows all ends before it. The first row, which the others are measured against, is random
-search without stopping. Ray's OptunaSearch with ASHA on the score is driven as Ray drives it. Optuna's Gaussian process
-takes seconds a proposal: 5 seeds are enough for it (--samplers 'gp + ours' --seeds 5).
+at a time, so that a proposal knows all ends before it. Optuna in Ray is told that end for its own proposal, as
+Ray tells it; our proposers for the recorded configuration's. The first row, which the others are measured against, is
+random search without stopping. Ray's OptunaSearch with ASHA on the score is driven as Ray drives it. Optuna's Gaussian
+process takes seconds a proposal: 5 seeds are enough for it (--samplers 'gp + ours' --seeds 5).
 """
 
 import math

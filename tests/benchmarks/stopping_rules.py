@@ -6,9 +6,9 @@
 Every rule sees the same seeded order of configurations, four side by side on the virtual clock, until `epochs` epochs
 are trained. Tables: what tests/benchmarks/curves holds, and the synthetic families (stand-ins). Printed for each rule:
 mean hypervolume of Finished trials with its 95 % interval over seeds, relative to no stopping; the share of seeds not
-worse than that; the median share of the epochs after which the hypervolume of no stopping is reached (a miss counts as
-more than all); the mean distance to the front of all complete curves. On a recorded table seeds shuffle the order of
-one set of curves; a synthetic family is drawn anew for each. Results are kept a seed a line in --keep, not made again.
+worse than that (Wilson's interval); the median share of the epochs after which the hypervolume of no stopping is
+reached (a miss counts as more than all); the mean distance to the front of all complete curves. On a recorded table
+seeds shuffle the order of one set of curves; a synthetic family is drawn anew for each. Results are kept a seed a line in --keep, not made again.
 Syne Tune's rules need its package alone: pip install --no-deps 'syne-tune>=0.16,<1'.
 """
 
@@ -134,10 +134,14 @@ def summarise(lines: list[dict[str, Any]], rules: list[str], epochs: int) -> dic
         volume = np.array([one["hypervolume"] for one in some])
         gain = (volume - base) / base.mean()
         reached = [one["reached"] / epochs if one["reached"] else np.inf for one in some]
+        not_worse = volume >= base - 1e-12
+        share = stats.binomtest(int(not_worse.sum()), len(volume)).proportion_ci(method="wilson")
         found[rule] = {
             "hypervolume": float(volume.mean()), "half_width": half_width(volume),
             "gain": float(gain.mean()), "gain_half_width": half_width(gain),
-            "not_worse": float(np.mean(volume >= base - 1e-12)), "wins": float(np.mean(volume >= best - 1e-12)),
+            "not_worse": float(not_worse.mean()),
+            "not_worse_low": float(share.low), "not_worse_high": float(share.high),
+            "wins": float(np.mean(volume >= best - 1e-12)),
             "reached": float(statistics.median(reached)), "distance": float(np.mean([one["distance"] for one in some])),
             "started": float(np.mean([one["started"] for one in some])),
             "finished": float(np.mean([one["finished"] for one in some])),
@@ -150,13 +154,14 @@ def show(name: str, found: dict[str, dict[str, float]]) -> None:
     """Print one table's figures."""
     stand_in = " (STAND-IN: synthetic curves)" if name in FAMILIES else ""
     print(f"\n{name}{stand_in}, {next(iter(found.values()))['seeds']} seeds")
-    print(f"{'rule':36s} {'hypervolume':>18s} {'gain':>16s} {'not worse':>9s} {'wins':>5s} {'reached':>7s} "
+    print(f"{'rule':36s} {'hypervolume':>18s} {'gain':>16s} {'not worse':>18s} {'wins':>5s} {'reached':>7s} "
           f"{'distance':>8s} {'finished/started':>16s}")  # fmt: skip
     for rule, one in found.items():
         reached = f"{one['reached']:.0%}" if np.isfinite(one["reached"]) else "never"
         print(
             f"{rule:36s} {one['hypervolume']:9.4f} ± {one['half_width']:.4f} "
-            f"{one['gain']:+8.1%} ± {one['gain_half_width']:4.1%} {one['not_worse']:9.0%} {one['wins']:5.0%} "
+            f"{one['gain']:+8.1%} ± {one['gain_half_width']:4.1%} {one['not_worse']:7.0%} "
+            f"[{one['not_worse_low']:3.0%}, {one['not_worse_high']:4.0%}] {one['wins']:5.0%} "
             f"{reached:>7s} {one['distance']:8.3f} {one['finished']:7.0f}/{one['started']:.0f}"
         )
 
