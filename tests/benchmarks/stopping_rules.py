@@ -8,7 +8,8 @@ are trained. Tables: what tests/benchmarks/curves holds, and the synthetic famil
 mean hypervolume of Finished trials with its 95 % interval over seeds, relative to no stopping; the share of seeds not
 worse than that (Wilson's interval); the median share of the epochs after which the hypervolume of no stopping is
 reached (a miss counts as more than all); the mean distance to the front of all complete curves. On a recorded table
-seeds shuffle the order of one set of curves; a synthetic family is drawn anew for each. Results are kept a seed a line in --keep, not made again.
+seeds shuffle the order of one set of curves; a synthetic family is drawn anew for each. Results are kept a seed a line
+in --keep, not made again.
 Syne Tune's rules need its package alone: pip install --no-deps 'syne-tune>=0.16,<1'.
 """
 

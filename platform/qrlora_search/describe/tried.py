@@ -57,12 +57,13 @@ class Seen:
 
 
 def cut(trials: Sequence[Tried], keep: int, seed: Sequence[int]) -> list[Tried]:
-    """Returns `keep` of the trials in their order: the Finished ones by non-dominated rank up to half of the places,
-    then a seeded sample of the rest.
+    """Returns `keep` of the trials in their order: the front of the Finished ones, the others of them by non-dominated
+    rank up to half of the places, then a seeded sample of the rest.
     """
     finished = [place for place, one in enumerate(trials) if one.state is TrialState.FINISHED and one.score is not None]
     ranks = pareto_ranks([trials[place].score or 0.0 for place in finished], [trials[place].size for place in finished])
-    best = [finished[place] for place in np.argsort(ranks, kind="stable")[: keep // 2]]
+    most = max(keep // 2, min(keep, int(np.count_nonzero(ranks == 0))))
+    best = [finished[place] for place in np.argsort(ranks, kind="stable")[:most]]
     rest = sorted(set(range(len(trials))) - set(best))
     random = np.random.default_rng(list(seed))
     others = random.permutation(len(rest))[: keep - len(best)].tolist()
