@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from tests.benchmarks.score_or_loss import compared
 
 
 def run(checkout, module: str, *more: str):
@@ -58,3 +60,14 @@ def test_promotion_is_held_against_the_rule_alone_and_a_larger_search(checkout):
         assert again["lower"] == 0.0
         assert larger["epochs"] >= alone["epochs"]
     assert found["late"]["with promotion"]["epochs"] > found["late"]["alone"]["epochs"]
+
+
+def test_what_predicts_better_is_told_from_what_predicts_nothing():
+    random = np.random.default_rng(0)
+    final = random.normal(size=120)
+    good, none, low, high = compared(final + 0.1 * random.normal(size=120), random.normal(size=120), final)
+    assert good > 0.95
+    assert abs(none) < 0.3
+    assert 0.6 < low < good - none < high
+    constant, alike, low, high = compared(np.ones(120), final, final)
+    assert (constant, alike) == (0.0, 1.0)
