@@ -48,7 +48,8 @@ def plan_of(trials: int, workers: int) -> SearchPlan:
         family="bert", layers=DEPTH, width=384, heads=12, parameters=ENCODER_PARAMETERS, head_parameters=0
     )
     return SearchPlan(
-        task="sst2", seed=0, space=SearchSpace(), model=nowhere, data=nowhere, encoder=shape,
+        task="sst2", seed=0, space=SearchSpace.model_validate({"training": {"promotion": 0}}),
+        model=nowhere, data=nowhere, encoder=shape,
         counts=DataCounts(train=0, selection=N, report={}, dropped=0), train_limit=None, precision="float32",
         budget=trials, max_params=None, time_limit_s=None, concurrency=workers, gpus_per_trial=0.0, address=None,
         tracking_uri="", output="",
@@ -197,6 +198,9 @@ def run(trials: int, workers: int, folder: Path) -> dict[str, Any]:
 
     sampler.tell = watched  # type: ignore[method-assign]
     engine.run(loop)
+    taken = time.perf_counter()
+    loop.judge.most_promising(trials)
+    taking_up_s = time.perf_counter() - taken
     last, own = np.array(loop.decisions_s[-max(1000, len(loop.decisions_s) // 10) :]).T
     return {
         "trials": trials, "workers": workers, "seconds": time.perf_counter() - began,
@@ -204,7 +208,7 @@ def run(trials: int, workers: int, folder: Path) -> dict[str, Any]:
         "decision_p50_ms": 1e3 * float(np.median(last)), "decision_p99_ms": 1e3 * float(np.quantile(last, 0.99)),
         "decision_own_p99_ms": 1e3 * float(np.quantile(own, 0.99)), "decision_max_ms": 1e3 * float(last.max()),
         "end_p99_ms": 1e3 * float(np.quantile(loop.ends_s[-max(1000, len(loop.ends_s) // 10) :], 0.99)),
-        "proposal_max_ms": 1e3 * max(sampler.proposals_s),
+        "taking_up_ms": 1e3 * taking_up_s, "proposal_max_ms": 1e3 * max(sampler.proposals_s),
         "proposal_median_ms": 1e3 * float(np.median(sampler.proposals_s)), "proposals": len(sampler.proposals_s),
         "resident_mb": resident_mb(), "grown_mb": resident_mb() - before,
         "record_mb": (folder / "record.db").stat().st_size / 1e6,
