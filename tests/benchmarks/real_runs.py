@@ -27,7 +27,7 @@ from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.states import FinishedTrial
 
 SPACE = '[sampler]\nname = "random"\nstart_points = false\n[confirm]\nshare = 0\n[derived]\nhalvings = 0\n'
-ARMS = {"with the rule": SPACE, "without": SPACE + "[training]\nrungs = []\n"}
+ARMS = {"with the rule": SPACE + "[training]\npromotion = 0\n", "without": SPACE + "[training]\nrungs = []\n"}
 
 
 def trained(output: Path, epochs: int | None = None) -> tuple[int, float, int]:

@@ -143,6 +143,28 @@ def test_cut_after_any_event_it_goes_on_to_the_same_events(tmp_path):
         assert again == [one for one in whole if one[1] != "started"], cut
 
 
+def test_a_duplicate_of_one_that_is_taken_up_again_is_told_when_that_one_ends(tmp_path):
+    """The search was interrupted just then, and goes on with a larger budget."""
+    _, _, record, _ = promoted(tmp_path)
+    events = [(one.trial, one.kind, one.data) for one in record.all()]
+    cut = [kind for _, kind, _ in events].index("promoted") + 1
+    folder = tmp_path / "again"
+    folder.mkdir()
+    the_plan, part = plan(11), Record(f"sqlite:///{folder / 'record.db'}")
+    history = History(plan=the_plan)
+    for trial, kind, data in events[:cut]:
+        history.apply(part.append(kind, data, trial))
+    sampler = ListSampler([*TAUS, TAUS[LATE], 0.8], 10)
+    again = SearchLoop(
+        the_plan, part, history, sampler, lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles()
+    )
+    SimulatedEngine(Rising, (ScriptedError,), 2).run(again)
+    assert again.history.trials[10].duplicate_of == LATE
+    assert sampler.told[10] == (TrialState.FINISHED, 0.8, again.history.trials[LATE].configuration.parameters)
+    assert LATE not in sampler.told
+    assert again.history.started == 11
+
+
 def with_search(tmp_path) -> list[Event]:
     """Return the events of such a search as a record of an output has them."""
     loop, _, record, _ = promoted(tmp_path)
@@ -211,7 +233,7 @@ def test_progress_and_explain_say_so(tmp_path, capsys):
     assert f"trial {LATE} is taken up again: most promising of the stopped" in said
     assert f"[10/10] trial {LATE} finished at 0.8000" in said
     explain(tmp_path, str(LATE), make_console())
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.replace("│", "").split())
     assert "below 4 of 4" in said
     assert "taken up again" in said
 

@@ -294,8 +294,9 @@ class SearchLoop(Interruptible):
             self.files.ended(trial)
         if state is TrialState.FINISHED:
             self.judge.finished(trial)
-        if trial != HEAD_ONLY and not one.promoted:  # the sampler was told, and is asked no more
-            for number in (trial, *self.waiting.pop(trial, [])):
+        if trial != HEAD_ONLY:
+            told = [] if one.promoted else [trial]  # of one that was taken up again the sampler was told before
+            for number in (*told, *self.waiting.pop(trial, [])):
                 self.sampler.tell(number, state, one.score, one.configuration.parameters)
         return Decision(stop=True, reason=reason)
 
