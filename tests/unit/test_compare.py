@@ -217,7 +217,7 @@ def test_a_setting_is_as_good_as_in_its_worst_task():
     assert v.shares["sst2"] == pytest.approx(1.0)
     assert v.worst == pytest.approx(v.shares["rte"])
     assert v.shares["rte"] < 1
-    assert v.lows["sst2"] <= v.shares["sst2"]
+    assert v.lows["sst2"] <= v.shares["sst2"] <= v.highs["sst2"] <= 1.0
     q = lines["matrices", "q"]
     assert q.counts["sst2"] < MIN_TRIALS
     assert (q.shares["sst2"], q.worst) == (None, None)

@@ -80,6 +80,9 @@ def _share(
 ) -> tuple[float, float, float] | tuple[None, None, None]:
     """Returns the share of the searches' area that the chosen trials reach, with its bootstrap interval over trials;
     Nones where no trial of the task beats its control.
+
+    A resample has no trial that is not there and lacks some that are, so that no resample is above the value: the upper
+    end is as far above it as the lower is below (the basic bootstrap), at most 1.
     """
     whole = sum(_area(search, search.finished) for search in group)
     if whole <= 0:
@@ -92,7 +95,8 @@ def _share(
             area += _area(search, [trials[int(index)] for index in picked])
         drawn.append(area / whole)
     value = sum(_area(search, trials) for search, trials in zip(group, chosen, strict=True)) / whole
-    return value, float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
+    low = float(np.quantile(drawn, 0.025))
+    return value, low, min(1.0, 2 * value - low)
 
 
 def _area(search: Compared, trials: list[TrialView]) -> float:
