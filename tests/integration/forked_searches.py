@@ -4,8 +4,9 @@ The session, its files, record, MLflow and study are the real ones, and so is tr
 process, since what a killed driver writes does not depend on the engine. Run as a command:
     forked_searches.py SCENARIOS
 in a place's folder; SCENARIOS is JSON {output: [fault, ..., ""]}, one run for each, the first new, the others resumed.
-Prints the wait statuses as JSON of the same shape. A fork has no threads of its parent's pools: the environment gives
-every library one.
+Prints the wait statuses as JSON of the same shape. PROPOSALS: tau after tau, tried before anything else. CURVES: what
+each of these trials is said to score, by epoch, in place of its real scores. A fork has no threads of its parent's
+pools: the environment gives every library one.
 """
 
 import io
@@ -14,6 +15,7 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import mlflow.tracking  # noqa: F401  # loaded before the forks, as are the metrics
@@ -29,13 +31,15 @@ from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.request import SearchRequest, check_request
 from qrlora_search.app.session import Session, Workforce
 from qrlora_search.app.signals import signals_caught
+from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.method.fine_tuning import Share, build_classifier, export_state, fine_tune
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
-from qrlora_search.method.workbench import build_workbench
+from qrlora_search.method.workbench import Workbench, build_workbench
 from qrlora_search.prepare.preparation import Prepared, prepare
 from qrlora_search.prepare.store import Store
 from qrlora_search.values.faults import VARIABLE
+from qrlora_search.values.states import Report
 
 
 def warm_up(job, _told):
@@ -46,12 +50,29 @@ def warm_up(job, _told):
     return export_state(model)
 
 
+class Told:
+    """A real training whose score is as it is told."""
+
+    def __init__(self, trainer: TrialTrainer, scores: list[float]) -> None:
+        self.trainer, self.scores = trainer, scores
+
+    def step(self) -> Report:
+        """Train an epoch."""
+        report = self.trainer.step()
+        score = self.scores[report.epoch - 1]
+        return replace(report, score=score, metrics=dict.fromkeys(report.metrics, score))
+
+
+def begin(bench: Workbench, order: TrialOrder) -> TrialTrainer | Told:
+    """Return a trial in training."""
+    trainer, curves = TrialTrainer(bench, order), json.loads(os.environ.get("CURVES", "null"))
+    return trainer if curves is None else Told(trainer, curves[order.trial])
+
+
 def run(planned: Planned, prepared: Prepared) -> int:
     """Run a search, or go on with it, and return its exit code."""
     bench = build_workbench(prepared.materials.for_workers(), torch.device("cpu"))
-    engine = SimulatedEngine(
-        lambda order: TrialTrainer(bench, order), (TrialFailedError,), planned.plan.concurrency or 1
-    )
+    engine = SimulatedEngine(partial(begin, bench), (TrialFailedError,), planned.plan.concurrency or 1)
     with held(planned.output), signals_caught() as signals:
         state = open_output(planned, resume=True)
         if state == "finished":
@@ -84,6 +105,11 @@ def main() -> None:
                             tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db")  # fmt: skip
     planned = plan_search(check_request(request))
     prepared = prepare(planned.plan, planned.splits, Store(Path("own-cache")), warm_up, lambda _: None)
+    first = [
+        {"method": "qr-lora", "tau": tau, "learning_rate": 0.01, "matrices": "qv", "layers": "last", "last": 2,
+         "batch_size": 32, "head": "frozen"} for tau in json.loads(os.environ.get("PROPOSALS", "[]"))
+    ]  # fmt: skip
+    planned = replace(planned, plan=planned.plan.model_copy(update={"warm_start": tuple(first)}))
     statuses = {}
     for output, faults in json.loads(sys.argv[1]).items():
         there = planned.plan.model_copy(update={"output": output})
