@@ -116,9 +116,13 @@ def test_nothing_is_left_running_in_the_study(done):
     history, _ = load(done[1])
     states = study_states(done[1])
     names = {TrialState.FINISHED: "COMPLETE", TrialState.STOPPED: "PRUNED", TrialState.FAILED: "FAIL"}
-    assert {one.number: names[one.state] for one in history.searched} == {
-        number: state for number, state in states.items() if history.trials[number].started
+    assert {one.number: "PRUNED" if one.promoted else names[one.state] for one in history.searched} == {
+        number: state for number, state in states.items() if number in history.trials and history.trials[number].started
     }
+    again = sorted(state for number, state in states.items() if number not in history.trials)
+    assert len(again) == history.promotions  # each that was taken up again is a further trial
+    if history.promotions == sum(bool(one.promoted) for one in history.searched):
+        assert again == sorted(names[one.state] for one in history.searched if one.promoted)
     assert "RUNNING" not in states.values()
 
 
