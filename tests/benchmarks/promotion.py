@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from tests.benchmarks.replayed import Replayed, in_order
 from tests.benchmarks.rules import NoStopping, Ours, Promoting
-from tests.benchmarks.stopping_rules import CURVES, half_width, table_of
+from tests.benchmarks.stopping_rules import CURVES, half_width, recorded, table_of
 
 from qrlora_search.adapters.simulated.families import FAMILIES
 from qrlora_search.method.machine import cpus_here
@@ -70,8 +70,16 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=64)
     parser.add_argument("--share", type=float, default=0.2)
     tables = [*(Path(file).stem for file in sorted(CURVES.glob("*.csv"))), *FAMILIES]
-    parser.add_argument("--tables", type=lambda text: text.split(","), default=tables)
+    parser.add_argument("--tables", type=lambda text: text.split(","), help="by default all that are large enough")
     wanted = parser.parse_args()
+    fewest = 2 * wanted.configurations
+    small = {one for one in tables if one not in FAMILIES and len(recorded(one).curves.curves) < fewest}
+    wanted.tables = wanted.tables or [one for one in tables if one not in small]
+    for one in wanted.tables:
+        if one in small or one not in tables:
+            parser.error(
+                f"--tables: {one!r} is not known or has fewer than {fewest} curves; there are {', '.join(tables)}"
+            )
     seeds = range(wanted.first_seed, wanted.first_seed + wanted.seeds)
     jobs = [(name, seed) for name in wanted.tables for seed in seeds]
     work = partial(one_seed, wanted.configurations, wanted.share)

@@ -185,22 +185,27 @@ def parse(words: str, option: str, known: list[str], name: str) -> argparse.Name
     parser.add_argument("--first-seed", type=int, default=1000, help="the rule was chosen on seeds below 1000")
     parser.add_argument("--epochs", type=int, default=200)
     tables = [*(file.stem for file in sorted(CURVES.glob("*.csv"))), *FAMILIES]
-    parser.add_argument("--tables", type=lambda text: text.split(","), default=tables)
+    parser.add_argument("--tables", type=lambda text: text.split(","), help="by default all that are large enough")
     parser.add_argument(option, dest="chosen", type=lambda text: text.split(";"), default=known)
     parser.add_argument("--keep", type=Path, default=Path(f"runs/benchmarks/{name}.jsonl"))
     wanted = parser.parse_args()
+    small = {one for one in tables if one not in FAMILIES and epochs_in(one) <= wanted.epochs}
+    wanted.tables = wanted.tables or [one for one in tables if one not in small]
     for given, allowed, what in ((wanted.tables, tables, "--tables"), (wanted.chosen, known, option)):
         for one in given:
             if one not in allowed:
                 parser.error(f"{what}: {one!r} is not known; there are {', '.join(allowed)}")
-    for short in (one for one in wanted.tables if one not in FAMILIES):
-        curves = recorded(short).curves
-        if curves.epochs * len(curves.curves) <= wanted.epochs:
-            parser.error(
-                f"--tables: {short} has {len(curves.curves)} curves, which {wanted.epochs} epochs train to their ends: "
-                "no rule can be told from another there"
-            )
+            if one in small:
+                parser.error(
+                    f"--tables: {one} has {epochs_in(one)} epochs, all of which {wanted.epochs} epochs train: no rule can "
+                    "be told from another there"
+                )
     return wanted
+
+
+def epochs_in(name: str) -> int:
+    """Return the epochs of all curves of a recorded table."""
+    return recorded(name).curves.epochs * len(recorded(name).curves.curves)
 
 
 def finish(wanted: argparse.Namespace, rules: list[str], lines: list[dict[str, Any]]) -> None:

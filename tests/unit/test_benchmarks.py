@@ -49,6 +49,28 @@ def test_rules_and_samplers_are_compared_and_kept_seeds_are_not_made_again(
         assert all(one["seeds"] == 3 and one["hypervolume"] >= 0 and one["started"] > 0 for one in found.values())
 
 
+@pytest.mark.parametrize(
+    ("module", "given", "said"),
+    [
+        ("stopping_rules", ("--tables", "cola", "--epochs", "9999"), "no rule can be told from another there"),
+        (
+            "stopping_rules",
+            (
+                "--tables",
+                "kola",
+            ),
+            "'kola' is not known; there are cola",
+        ),
+        ("promotion", ("--tables", "cola", "--configurations", "90"), "has fewer than 180 curves"),
+    ],
+)
+def test_a_table_that_can_tell_nothing_is_refused(checkout, module, given, said):
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", *given]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
 def test_promotion_is_held_against_the_rule_alone_and_a_larger_search(checkout):
     found = run(checkout, "promotion", "--tables", "cola,late", "--seeds", "3", "--configurations", "40")
     assert set(found) == {"cola", "late"}
