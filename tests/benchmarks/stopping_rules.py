@@ -197,8 +197,8 @@ def parse(words: str, option: str, known: list[str], name: str) -> argparse.Name
                 parser.error(f"{what}: {one!r} is not known; there are {', '.join(allowed)}")
             if one in small:
                 parser.error(
-                    f"--tables: {one} has {epochs_in(one)} epochs, all of which {wanted.epochs} epochs train: no rule can "
-                    "be told from another there"
+                    f"--tables: {one} has {epochs_in(one)} epochs, all of which {wanted.epochs} epochs train: "
+                    "no rule can be told from another there"
                 )
     return wanted
 
