@@ -226,7 +226,8 @@ def show_search(one: Loaded) -> None:
     search = one.search
     st.subheader(f"{search.name}: {'running' if search.live else search.status.lower()}")
     counts = {"front_hypervolume": "hypervolume", "front_members": "front_size", "front_best_score": "best_score"}
-    worth = [name if name in search.metrics else raw for name, raw in counts.items()]  # as it counts, or while it runs
+    ended = not search.live  # as it counts; while it runs, also after an earlier end, by the scores that it sees
+    worth = [name if ended and name in search.metrics else raw for name, raw in counts.items()]
     numbers = (*worth, "trials_finished", "trials_stopped", "trials_failed")
     for column, name in zip(st.columns(len(numbers)), numbers, strict=True):
         value = search.metrics.get(name)

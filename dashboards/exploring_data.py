@@ -203,8 +203,11 @@ def load(store: Any, search: Search) -> Loaded:
 
 
 def newest(store: Any, search: Search, children: list[Any]) -> float:
-    """Returns when a trial of a search last began, reported or ended, or else it began itself; seconds of the epoch."""
-    times = [int(store.get_run(search.run).info.start_time)]
+    """Returns when a trial of a search last began, reported or ended, or the search itself was heard of; in seconds of
+    the epoch.
+    """
+    own = store.get_run(search.run)
+    times = [int(own.info.start_time), 1000 * int(own.data.tags.get("qrlora.heard", "0"))]
     for one in children:
         times += [int(one.info.start_time), int(one.info.end_time or 0)]
         if one.info.status == "RUNNING":

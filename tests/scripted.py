@@ -86,8 +86,8 @@ class KeptFiles:
     def ended(self, trial: int) -> None:
         self.checkpoints.pop(trial, None)
 
-    def stopped(self, trial: int) -> None:
-        """Keep the checkpoint."""
+    def stopped(self, trial: int) -> bool:
+        return trial in self.checkpoints
 
 
 def search(tmp_path, the_plan, taus, begin, concurrency=1, history=None, first=0):

@@ -11,7 +11,7 @@ from qrlora_search.values.knowledge import Knowledge, Seen
 from qrlora_search.values.objectives import size_axis
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples, Results
-from qrlora_search.values.promoting import most_promising
+from qrlora_search.values.promoting import Stopped, most_promising
 from qrlora_search.values.states import Report
 from qrlora_search.values.stopping import StoppingRule, decide, worth_starting
 
@@ -106,7 +106,7 @@ class Promoting(Ours):
     def __init__(self, table: Table, promotion: float = 0.2, **changes: Any) -> None:
         super().__init__(table, **changes)
         self.promotion, self.trained, self.spent = promotion, 0, 0
-        self.stopped: dict[int, tuple[int, Seen]] = {}
+        self.waiting = Stopped()
         self.taken: dict[int, int] = {}
         self.reserved: dict[int, int] = {}
 
@@ -121,7 +121,7 @@ class Promoting(Ours):
         stop = super().stops(epoch, one)
         self._count(epoch, one, stop)
         if stop:
-            self.stopped[one.trial] = (epoch, one)
+            self.waiting.add(epoch, one)
         return stop
 
     def finished(self, epoch: int, one: Seen) -> None:
@@ -130,11 +130,10 @@ class Promoting(Ours):
 
     def promotes(self) -> tuple[int, int] | None:
         left = int(self.promotion * self.trained) - self.spent - sum(self.reserved.values())
-        fits = [(epoch, one) for epoch, one in self.stopped.values() if self.rule.epochs - epoch <= left]
-        found = most_promising(self.rule, fits, self.known)
+        found = most_promising(self.rule, self.waiting, self.known, left)
         if found is None:
             return None
-        del self.stopped[found.trial]
+        self.waiting.take(found)
         if found.trial in self.taken:
             self.spent -= found.epoch - self.taken[found.trial]
         self.taken.setdefault(found.trial, found.epoch)

@@ -118,8 +118,8 @@ class NoFiles:
     def ended(self, trial: int) -> None:
         pass
 
-    def stopped(self, trial: int) -> None:
-        pass
+    def stopped(self, trial: int) -> bool:
+        return False
 
 
 class Timed(SearchLoop):
@@ -198,6 +198,8 @@ def run(trials: int, workers: int, folder: Path) -> dict[str, Any]:
 
     sampler.tell = watched  # type: ignore[method-assign]
     engine.run(loop)
+    for one in history.in_state(TrialState.STOPPED):
+        loop.judge.stopped(one)
     taken = time.perf_counter()
     loop.judge.most_promising(trials)
     taking_up_s = time.perf_counter() - taken

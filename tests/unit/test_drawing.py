@@ -180,6 +180,16 @@ def test_a_plan_says_where_its_confirmation_will_be_too_short(budget, confirm, t
     assert ("TOO FEW" in said) == (told not in {"", "stays UNCONFIRMED"})
 
 
+def test_what_is_printed_of_a_plan_is_not_taken_for_markup(capsys):
+    short = plan(20, confirm={"share": 0.2}, head={"modes": ["trained"]})
+    assert "TOO FEW" in confirmation_in_words(short)  # the head-only control takes one of the four
+    assert "TOO FEW" not in confirmation_in_words(plan(25, confirm={"share": 0.2}, head={"modes": ["trained"]}))
+    show_plan(make_console(), short)
+    said = "".join(capsys.readouterr().out.replace("│", "").split())
+    assert "raise--budgetor[confirm]share" in said
+    assert "thestoppedgoonattheend,foratmost20%moreepochs" in said
+
+
 def confirmed_history() -> History:
     """Return a history with a derived adapter, confirmed with two further seeds."""
     history = make_history()

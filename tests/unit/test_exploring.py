@@ -58,12 +58,15 @@ def test_a_click_tells_a_trial_from_what_is_derived_of_it():
 
 
 def test_a_search_of_which_nothing_is_heard_may_have_been_killed():
-    def run(status, start, end=None):
-        return SimpleNamespace(info=SimpleNamespace(run_id="r", status=status, start_time=start, end_time=end))
+    def run(status, start, end=None, heard=None):
+        info = SimpleNamespace(run_id="r", status=status, start_time=start, end_time=end)
+        return SimpleNamespace(info=info, data=SimpleNamespace(tags={"qrlora.heard": heard} if heard else {}))
 
     class Store:
+        heard: str | None = None
+
         def get_run(self, _):
-            return run("RUNNING", 1_000)
+            return run("RUNNING", 1_000, heard=self.heard)
 
         def get_metric_history(self, _run, _name):
             return [SimpleNamespace(timestamp=9_000), SimpleNamespace(timestamp=8_000)]
@@ -73,6 +76,8 @@ def test_a_search_of_which_nothing_is_heard_may_have_been_killed():
     assert data.newest(Store(), live, [run("FINISHED", 2_000, 3_000)]) == 3.0
     news = data.newest(Store(), live, [run("FINISHED", 2_000, 3_000), run("RUNNING", 4_000)])
     assert news == 9.0
+    Store.heard = "20"  # it confirms, or was taken up again
+    assert data.newest(Store(), live, [run("FINISHED", 2_000, 3_000)]) == 20.0
     one = replace(loaded(search=live), news=news)
     assert one.silence(9.0 + 599) == ""
     assert "for 10 minutes" in one.silence(9.0 + 601)

@@ -11,7 +11,7 @@ from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app import scoring
 from qrlora_search.app.console import ProgressSink, make_console
 from qrlora_search.app.explaining import explain
-from qrlora_search.app.loop import SearchLoop
+from qrlora_search.app.loop import MOST_UNUSED, SearchLoop
 from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.proposals import canonical, dimensions
 from qrlora_search.describe.protocols import Event
@@ -89,17 +89,62 @@ def test_a_stopped_trial_whose_best_case_is_no_member_stays_stopped(tmp_path):
     assert loop.exhausted
 
 
-def test_without_a_checkpoint_it_begins_anew_and_the_record_keeps_its_epochs(tmp_path):
-    record, trained = Record(f"sqlite:///{tmp_path / 'record.db'}"), []
-    the_plan, files = plan(10), KeptFiles()
-    files.stopped = lambda trial: files.checkpoints.pop(trial, None)
-    loop = SearchLoop(
-        the_plan, record, History(plan=the_plan), ListSampler(TAUS),
+@pytest.mark.parametrize("lacking", ["checkpoint", "limit"])
+def test_one_without_a_checkpoint_or_over_the_limit_is_not_taken_up(tmp_path, lacking):
+    record, the_plan, files = Record(f"sqlite:///{tmp_path / 'record.db'}"), plan(10), KeptFiles()
+    promoted(tmp_path, share=0.0)
+    history = history_of(record.all())
+    history.plan = the_plan
+    if lacking == "checkpoint":
+        files.stopped = lambda _: False
+    else:
+        files.stopped = lambda _: True
+        the_plan = plan(10, max_params=60)
+    assert history.trials[LATE].configuration.parameters == 80
+    again = SearchLoop(
+        the_plan, record, history, ListSampler(TAUS, 10),
         lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), files,
     )  # fmt: skip
-    SimulatedEngine(lambda order: Rising(order, trained), (ScriptedError,)).run(loop)
-    assert [one for trial, one in trained if trial == LATE] == [1, 1, 2, 3, 4, 5]
-    assert [line.epoch for line in loop.history.trials[LATE].reports] == [1, 2, 3, 4, 5]
+    assert again.exhausted
+    assert again.next_trial() is None
+    with_both = SearchLoop(
+        plan(10), record, history, ListSampler(TAUS, 10),
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(checkpoints={LATE: b"1"}),
+    )  # fmt: skip
+    assert not with_both.exhausted
+    assert with_both.next_trial().trial == LATE
+
+
+def test_without_promotion_no_checkpoint_of_a_stopped_trial_is_kept(tmp_path):
+    files, the_plan = KeptFiles(), plan(10, training={"promotion": 0.0})
+    loop = SearchLoop(
+        the_plan, Record(f"sqlite:///{tmp_path / 'record.db'}"), History(plan=the_plan), ListSampler(TAUS),
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), files,
+    )  # fmt: skip
+    SimulatedEngine(Rising, (ScriptedError,)).run(loop)
+    assert loop.history.trials[LATE].state is TrialState.STOPPED
+    assert files.checkpoints == {}
+
+
+def test_a_space_that_was_used_up_is_not_asked_again_after_a_kill_but_with_another_budget(tmp_path):
+    """Cut when the late one was taken up, the search goes on with it and proposes nothing."""
+    the_plan = plan(20)
+    loop, sampler, record, _ = search(tmp_path, the_plan, TAUS, Rising)
+    assert loop.used_up
+    events = [(one.trial, one.kind, one.data) for one in record.all()]
+    cut = [kind for _, kind, _ in events].index("promoted") + 1
+    for budget, again in ((20, 0), (21, MOST_UNUSED)):
+        part, history = Record(f"sqlite:///{tmp_path / f'part-{budget}.db'}"), History(plan=the_plan)
+        for trial, kind, data in events[:cut]:
+            history.apply(part.append(kind, data, trial))
+        resumed = SearchLoop(
+            plan(budget), part, history, ListSampler(TAUS, sampler.asked),
+            lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(checkpoints={LATE: b"1"}),
+        )  # fmt: skip
+        SimulatedEngine(Rising, (ScriptedError,)).run(resumed)
+        kinds = [one.kind for one in part.all()]
+        assert kinds.count("proposed") == sampler.asked + again
+        assert resumed.history.trials[LATE].state is TrialState.FINISHED
 
 
 def test_one_that_fails_when_taken_up_is_failed(tmp_path):
@@ -161,7 +206,7 @@ def test_a_duplicate_of_one_that_is_taken_up_again_is_told_when_that_one_ends(tm
     SimulatedEngine(Rising, (ScriptedError,), 2).run(again)
     assert again.history.trials[10].duplicate_of == LATE
     assert sampler.told[10] == (TrialState.FINISHED, 0.8, again.history.trials[LATE].configuration.parameters)
-    assert LATE not in sampler.told
+    assert sampler.told[LATE] == sampler.told[10]  # this sampler was made when the trial was live
     assert again.history.started == 11
 
 
@@ -243,7 +288,7 @@ def test_large_checkpoints_of_stopped_trials_are_not_kept(tmp_path, monkeypatch)
     weights = Weights(tmp_path)
     for trial, size in ((1, 10), (2, 11)):
         weights.keep(trial, Report(1, 0.5, 0.5, 0.1, "", {}, b"w", b"x" * size))
-        weights.stopped(trial)
+        assert weights.stopped(trial) is (size == 10)
     assert [weights.state_path(trial).is_file() for trial in (1, 2)] == [True, False]
     weights.clean([1])
     assert weights.checkpoint(1) == b"x" * 10

@@ -134,7 +134,7 @@ def test_a_job_that_was_not_sent_is_said_without_the_servers_password(tmp_path, 
         ("RUNNING", None, 0, "RUNNING"),
         ("SUCCEEDED", 0, 0, "SUCCEEDED (it said so)"),
         ("FAILED", 1, 1, "FAILED (it said so)"),
-        ("FAILED", 3, 3, "it ended well, with a regression (exit code 3)"),
+        ("FAILED", 3, 3, "it ended, with a regression (exit code 3)"),
         ("FAILED", None, 1, "FAILED (it said so)"),
     ],
 )

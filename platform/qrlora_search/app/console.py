@@ -3,6 +3,7 @@
 import time
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -45,7 +46,7 @@ def show_plan(console: Console, plan: SearchPlan) -> None:
         title=f"Plan of the search over {plan.title}", title_justify="left", show_header=False, pad_edge=False
     )
     for name, value in _plan_rows(plan):
-        table.add_row(name, value)
+        table.add_row(name, escape(value))
     console.print(table)
 
 
@@ -69,7 +70,7 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
         ("learning rate", f"{space.learning_rate.low:g} to {space.learning_rate.high:g}, log"),
         ("trials", f"{plan.budget} of {space.training.epochs} epochs, compared at {list(space.training.rungs)}; batch "
                    f"{list(space.training.batch_sizes)}, dropout {space.training.dropout:g}, "
-                   f"at most {space.training.max_length} tokens"),
+                   f"at most {space.training.max_length} tokens{promotion_in_words(plan)}"),
         ("confirmation", confirmation_in_words(plan)),
         ("derived", derived_in_words(plan)),
         ("selects on", "the VALIDATION SET: the report split feeds every decision, and its scores flatter the front"
@@ -101,7 +102,8 @@ def confirmation_in_words(plan: SearchPlan) -> str:
     if confirm.share == 0:
         return "none: the front stays UNCONFIRMED ([confirm] share = 0)"
     trainings = plan.confirm_epochs // plan.space.training.epochs
-    few = trainings < FEW_MEMBERS * confirm.warmups
+    each = FEW_MEMBERS + ("trained" in plan.space.head.modes)  # the head-only control comes first in each round
+    few = trainings < each * confirm.warmups
     counted = f"{trainings} training{'' if trainings == 1 else 's'}"
     of_each = " on every warm-up" if confirm.warmups > 1 else ""
     return (
@@ -110,6 +112,14 @@ def confirmation_in_words(plan: SearchPlan) -> str:
         f"change the front; {confirm.warmups} warm-up{'s, in turn' if confirm.warmups > 1 else ''}"
         + (f". TOO FEW to train {FEW_MEMBERS} members{of_each}: raise --budget or [confirm] share" if few else "")
     )
+
+
+def promotion_in_words(plan: SearchPlan) -> str:
+    """Returns what stopped trials may train when no new one starts."""
+    training = plan.space.training
+    if not training.rungs or training.promotion == 0:
+        return ""
+    return f"; the most promising of the stopped go on at the end, for at most {training.promotion:.0%} more epochs"
 
 
 def derived_in_words(plan: SearchPlan) -> str:

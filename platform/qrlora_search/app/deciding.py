@@ -11,7 +11,7 @@ from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.knowledge import Knowledge, Seen
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.paired import Examples
-from qrlora_search.values.promoting import Promotion, most_promising
+from qrlora_search.values.promoting import Promotion, Stopped, most_promising
 from qrlora_search.values.states import Decision, TrialState
 from qrlora_search.values.stopping import StoppingRule, decide, worth_starting
 
@@ -21,7 +21,7 @@ class Judge:
 
     def __init__(self, plan: SearchPlan, history: History) -> None:
         self.rule = StoppingRule(rungs=plan.space.training.rungs, epochs=plan.space.training.epochs)
-        self.task, self.history = find_task(plan.task), history
+        self.task, self.history, self.waiting = find_task(plan.task), history, Stopped()
         self.known = Knowledge(chance=chance_level(self.task, history))
         if "selection" in history.labels:
             self.known.examples = Examples(self.task.statistic, unpack(history.labels["selection"]))
@@ -60,16 +60,14 @@ class Judge:
             return Decision(stop=False, reason="there are no rungs")
         return worth_starting(self.rule, parameters, self.known)
 
+    def stopped(self, one: TrialHistory) -> None:
+        """Takes the news that a trial was stopped and may be taken up again."""
+        if one.reports:
+            self.waiting.add(len(one.reports), Seen(one.number, one.configuration.parameters, one.reports[-1].score))
+
     def most_promising(self, epochs: int) -> Promotion | None:
         """Returns the stopped trial that is to be taken up again, of those with at most so many epochs left."""
-        if not self.rule.rungs:
-            return None
-        stopped = [
-            (len(one.reports), Seen(one.number, one.configuration.parameters, one.reports[-1].score))
-            for one in self.history.in_state(TrialState.STOPPED)
-            if one.reports and one.configuration.epochs - len(one.reports) <= epochs
-        ]
-        return most_promising(self.rule, stopped, self.known)
+        return most_promising(self.rule, self.waiting, self.known, epochs)
 
     def _seen(self, trial: TrialHistory | None, score: float, packed: str) -> Seen:
         examples = self.known.examples

@@ -18,7 +18,7 @@ from qrlora_search.describe.proposals import head_only
 from qrlora_search.describe.protocols import Parameters, Sampler, TrialOrder
 from qrlora_search.method.checkpoint import report_in
 from qrlora_search.record.events import Record
-from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.promoting import Promotion
 from qrlora_search.values.states import Decision, Report, TrialState
 
@@ -48,8 +48,8 @@ class TrialFiles(Protocol):
     def ended(self, trial: int) -> None:
         """Takes the news that a trial goes on no more."""
 
-    def stopped(self, trial: int) -> None:
-        """Takes the news that a trial was stopped, and may be taken up again."""
+    def stopped(self, trial: int) -> bool:
+        """Takes the news that a trial was stopped; returns whether a checkpoint is kept for it to go on from."""
 
 
 class SearchLoop(Interruptible):
@@ -69,8 +69,10 @@ class SearchLoop(Interruptible):
         self.canonical, self.files = canonical, files
         self.judge = Judge(plan, history)
         self.used_up = False
-        self.appended = 0
+        self.appended = self.trained = 0
         self.promising: tuple[int, Promotion | None] = (-1, None)
+        self.taken_up: set[int] = set()
+        self.untold: set[int] = set()
         self.lock = threading.RLock()
         self.by_identity: dict[str, int] = {}
         self.waiting: dict[int, list[int]] = {}
@@ -80,7 +82,15 @@ class SearchLoop(Interruptible):
 
     def _take_up(self) -> None:
         """Makes the loop's own state from the history; unfinished trials and unanswered proposals go on first."""
+        self.used_up = self.history.used_up == self._limits
         for number, trial in sorted(self.history.trials.items()):
+            if number != HEAD_ONLY:
+                self.trained += min(trial.promoted, default=len(trial.reports))
+            if trial.promoted:
+                self.taken_up.add(number)
+                self.untold |= {number} if trial.state is None else set()
+            if trial.state is TrialState.STOPPED and number != HEAD_ONLY:
+                self._set_aside(trial)
             if trial.duplicate_of is not None:
                 if self.history.trials[trial.duplicate_of].state is None:
                     self.waiting.setdefault(trial.duplicate_of, []).append(number)
@@ -89,6 +99,26 @@ class SearchLoop(Interruptible):
                     self.by_identity[trial.configuration.identity] = number
                 if trial.state is None:
                     self.again.append(number)
+
+    @property
+    def _limits(self) -> tuple[int, int | None]:
+        """Returns what may change from run to run and let a space that was used up have more."""
+        return self.plan.budget, self.plan.max_params
+
+    @property
+    def _promotes(self) -> bool:
+        """Returns whether stopped trials are taken up again at all."""
+        training = self.plan.space.training
+        return bool(training.rungs) and training.promotion > 0
+
+    def _set_aside(self, one: TrialHistory) -> None:
+        """Keeps a stopped trial, where it may be taken up again: with its checkpoint, and within the limits."""
+        if not self._promotes:
+            self.files.ended(one.number)
+            return
+        limit = self.plan.max_params
+        if self.files.stopped(one.number) and (limit is None or one.configuration.parameters <= limit):
+            self.judge.stopped(one)
 
     @property
     def exhausted(self) -> bool:
@@ -104,10 +134,7 @@ class SearchLoop(Interruptible):
     @property
     def _settled(self) -> bool:
         """Returns whether no stopped trial will be taken up again; what still runs may yet be stopped."""
-        training = self.plan.space.training
-        if not training.rungs or training.promotion == 0:
-            return True
-        return not self.history.live and self._promotion is None
+        return not self._promotes or (not self.history.live and self._promotion is None)
 
     def next_trial(self) -> TrialOrder | None:
         """Returns the next trial to start: first a resumed one, then the head-only control, then proposals."""
@@ -152,6 +179,8 @@ class SearchLoop(Interruptible):
             if not self._answered(number):
                 return self._start(number)
         self.used_up = True
+        budget, most = self._limits
+        self.history.apply(self.record.append("used_up", {"budget": budget, "max_params": most}))
         return None
 
     @property
@@ -163,19 +192,19 @@ class SearchLoop(Interruptible):
 
     def _epochs_left(self) -> int:
         """Returns how many epochs stopped trials may still train: a share of what was trained without these."""
-        trained, spent = 0, 0
-        for one in self.history.searched:
-            own = min(one.promoted, default=len(one.reports))
-            trained += own
-            if one.promoted:
-                spent += (one.configuration.epochs if one.state is None else len(one.reports)) - own
-        return int(self.plan.space.training.promotion * trained) - spent
+        spent = 0
+        for number in self.taken_up:
+            one = self.history.trials[number]
+            spent += (one.configuration.epochs if one.state is None else len(one.reports)) - min(one.promoted)
+        return int(self.plan.space.training.promotion * self.trained) - spent
 
     def _promote(self) -> TrialOrder | None:
         """Returns a stopped trial that is taken up again from its checkpoint, or None."""
-        one = self._promotion
+        one = self._promotion if self._promotes else None
         if one is None:
             return None
+        self.judge.waiting.take(one)
+        self.taken_up.add(one.trial)
         self._append("promoted", {"after_epoch": one.epoch, "reason": one.reason}, one.trial)
         return self._start(one.trial)
 
@@ -234,6 +263,7 @@ class SearchLoop(Interruptible):
                 return Decision(stop=self.interrupted, reason=f"epoch {report.epoch} is in the record")
             data = {name: value for name, value in asdict(report).items() if name not in {"weights", "checkpoint"}}
             self._append("report", data, trial)
+            self.trained += trial != HEAD_ONLY and not one.promoted
             self.judge.note(trial, one.reports[-1])
             return self._judged(trial)
 
@@ -289,13 +319,14 @@ class SearchLoop(Interruptible):
         self._append("ended", {"state": str(state), "reason": reason}, trial)
         one = self.history.trials[trial]
         if state is TrialState.STOPPED:
-            self.files.stopped(trial)
+            self._set_aside(one)
         else:
             self.files.ended(trial)
         if state is TrialState.FINISHED:
             self.judge.finished(trial)
         if trial != HEAD_ONLY:
-            told = [] if one.promoted else [trial]  # of one that was taken up again the sampler was told before
+            before = one.promoted and trial not in self.untold  # when it was stopped, and it is asked no more
+            told = [] if before else [trial]
             for number in (*told, *self.waiting.pop(trial, [])):
                 self.sampler.tell(number, state, one.score, one.configuration.parameters)
         return Decision(stop=True, reason=reason)

@@ -59,7 +59,7 @@ def _show_cost(console: Console, planned: Planned) -> None:
         f"about {trials / 60:.1f} min (rough: from this machine's measured speed"
         f"{', one trial after the other' if plan.concurrency is None else ''})"
     )
-    console.print(f"confirmation: {confirmation_in_words(plan)}")
+    console.print(f"confirmation: {confirmation_in_words(plan)}", markup=False)
     console.print("dry run: nothing was started or written")
 
 

@@ -56,11 +56,12 @@ class Weights:
         """Removes the checkpoint of a trial that ended."""
         self.state_path(trial).unlink(missing_ok=True)
 
-    def stopped(self, trial: int) -> None:
-        """Removes the checkpoint of a trial that was stopped where it is large: taken up, it begins anew."""
+    def stopped(self, trial: int) -> bool:
+        """Removes the checkpoint of a trial that was stopped where it is large; returns whether there is one."""
         file = self.state_path(trial)
         if file.is_file() and file.stat().st_size > MOST_STATE:
             file.unlink()
+        return file.is_file()
 
     def clean(self, live: Iterable[int]) -> None:
         """Removes what a killed run left: parts of files, and checkpoints of trials that will not go on."""

@@ -76,7 +76,7 @@ def tell_status(path: Path, slot: str | None, address: str | None) -> int:
     job, jobs = _job(path, slot, address)
     state = jobs.state(job)
     if state == "FAILED" and jobs.exit_code(job) == REGRESSION:
-        sys.stdout.write(f"{job}: it ended well, with a regression (exit code {REGRESSION}); its report has it\n")
+        sys.stdout.write(f"{job}: it ended, with a regression (exit code {REGRESSION}); its report has it\n")
         return REGRESSION
     said = f" ({jobs.message(job)})" if state in ENDED else ""
     sys.stdout.write(f"{job}: {state}{said}\n")

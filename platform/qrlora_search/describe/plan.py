@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from qrlora_search.describe.space import Confirm, Derived, SearchSpace, Selection
+from qrlora_search.describe.space import Confirm, Derived, SearchSpace, Selection, Training
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -100,6 +100,8 @@ class SearchPlan(Frozen):
         content["space"].pop("states")
         content["space"]["training"].pop("precision")  # resolved in the plan's own
         content["space"]["training"].pop("report_timeout_s")
+        if content["space"]["training"]["promotion"] == Training().promotion:
+            content["space"]["training"].pop("promotion")
         for table, default in (("selection", Selection()), ("confirm", Confirm()), ("derived", Derived())):
             if content["space"][table] == default.model_dump(mode="json"):  # plans from before these tables are alike
                 content["space"].pop(table)

@@ -46,7 +46,7 @@ class History:
     threads: of one trial, as the engine gave them last; preparation_s: core- or GPU-seconds before the trials.
     started, ended: how many count against the budget, and how they ended; live: started trials that have not ended;
     promotions: how often a stopped one was taken up again. They are kept as events arrive, since trials can be 100,000.
-    delivered: the sinks have all of an ended search.
+    used_up: budget and largest size with which the space was. delivered: the sinks have all of an ended search.
     """
 
     plan: SearchPlan | None = None
@@ -62,6 +62,7 @@ class History:
     ended: dict[TrialState, int] = field(default_factory=lambda: dict.fromkeys(TrialState, 0))
     live: dict[int, TrialHistory] = field(default_factory=dict)
     promotions: int = 0
+    used_up: tuple[int, int | None] | None = None
     delivered: bool = False
     confirmation: Confirmation = field(default_factory=Confirmation)
     threads: int = 1
@@ -154,6 +155,9 @@ class History:
 
     def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
         self.trials[_numbered(trial)].retries.append(data["reason"])
+
+    def _on_used_up(self, _: int | None, data: dict[str, Any]) -> None:
+        self.used_up = data["budget"], data["max_params"]
 
     def _on_promoted(self, trial: int | None, data: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]

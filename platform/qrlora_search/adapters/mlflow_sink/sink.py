@@ -5,6 +5,7 @@ known whether an event was stored before the store or this process went away, me
 """
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +143,14 @@ class MlflowSink:
 
     def _on_resumed(self, _: int | None, _data: dict[str, Any]) -> None:
         self.client.update_run(self.parent, status="RUNNING")
+        self._heard()
+
+    def _on_confirm_report(self, _: int | None, _data: dict[str, Any]) -> None:
+        self._heard()
+
+    def _heard(self) -> None:
+        """Says that the search lives, where no trial's run does: seconds of the epoch."""
+        self.client.set_tag(self.parent, "qrlora.heard", str(round(time.time())))
 
     def _on_prepared(self, _: int | None, _data: dict[str, Any]) -> None:
         keep_artifact(self.client, self.parent, self.output / "spectra.json")
