@@ -13,6 +13,7 @@ from qrlora_search.app.console import ProgressSink, make_console
 from qrlora_search.app.explaining import explain
 from qrlora_search.app.loop import MOST_UNUSED, SearchLoop
 from qrlora_search.app.scoring import Weights
+from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.proposals import canonical, dimensions
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.events import Record, record_url
@@ -294,3 +295,11 @@ def test_large_checkpoints_of_stopped_trials_are_not_kept(tmp_path, monkeypatch)
     assert weights.checkpoint(1) == b"x" * 10
     weights.clean([])
     assert weights.checkpoint(1) == b""
+
+
+def test_a_plan_from_before_there_was_promotion_is_the_same_search():
+    before = plan(10).model_dump(mode="json")
+    del before["space"]["training"]["promotion"]
+    assert SearchPlan.model_validate(before).hash == plan(10).hash
+    assert "promotion" not in plan(10).identity["space"]["training"]
+    assert plan(10, training={"promotion": 0.5}).hash != plan(10).hash
