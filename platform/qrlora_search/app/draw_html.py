@@ -52,10 +52,7 @@ def _plot(plot: FrontPlot) -> str:
     figure.add_scatter(
         x=[CONTROL_X], y=[plot.control], mode="markers", name=plot.control_label,
         marker={"symbol": "square", "size": 10, "color": "#111"},
-        error_y={
-            "type": "data", "symmetric": False, "thickness": 1, "array": [max(0.0, plot.control_high - plot.control)],
-            "arrayminus": [max(0.0, plot.control - plot.control_low)],
-        },
+        error_y=_reach([plot.control], [plot.control_low], [plot.control_high]),
     )  # fmt: skip
     figure.add_hline(y=plot.control, line={"dash": "dot", "color": "#888", "width": 1}, row=1, col=1)
     figure.update_xaxes(type="log", tickvals=list(TICKS), ticktext=list(TICKS.values()), ticks="")
@@ -74,6 +71,15 @@ def _plot(plot: FrontPlot) -> str:
     return inside + f"<p>{html.escape(plot.footer)}</p>"
 
 
+def _reach(y: list[float], low: list[float], high: list[float]) -> dict[str, Any]:
+    """Returns plotly's error bars from values to the ends of their intervals."""
+    return {
+        "type": "data", "symmetric": False, "thickness": 1,
+        "array": [max(0.0, end - one) for one, end in zip(y, high, strict=True)],
+        "arrayminus": [max(0.0, one - end) for one, end in zip(y, low, strict=True)],
+    }  # fmt: skip
+
+
 def _members(figure: Any, plot: FrontPlot) -> None:
     """Draws the band and the members; derived ones have a mark of their own, and all the score that brought them in."""
     shape = {"shape": "hv", "width": 0}
@@ -84,15 +90,13 @@ def _members(figure: Any, plot: FrontPlot) -> None:
         x=plot.members_x, y=plot.members_high, mode="lines", line=shape, fill="tonexty", hoverinfo="skip",
         fillcolor="rgba(0,0,0,0.12)", name="95 % band",
     )  # fmt: skip
-    below = [y - low for y, low in zip(plot.members_y, plot.members_low, strict=True)]
-    above = [high - y for y, high in zip(plot.members_y, plot.members_high, strict=True)]
     symbols = ["triangle-down" if derived else "circle" for derived in plot.members_derived]
     figure.add_scatter(
         x=plot.members_x, y=plot.members_y, mode="markers+lines",
         name=f"front ({len(plot.members_x)}), selection split; triangles: derived",
         line={"shape": "hv", "color": "#111"}, marker={"size": 10, "color": "#111", "symbol": symbols},
         text=plot.members_words,
-        error_y={"type": "data", "array": above, "arrayminus": below, "symmetric": False, "thickness": 1},
+        error_y=_reach(plot.members_y, plot.members_low, plot.members_high),
     )  # fmt: skip
     if plot.members_first != plot.members_y:
         figure.add_scatter(
@@ -109,11 +113,7 @@ def _gains(figure: Any, plot: FrontPlot) -> None:
         figure.add_scatter(
             x=[x * beside for x in one.x], y=one.y, mode="markers", name=f"{plot.gains_label}: {one.label}",
             text=plot.members_words, marker={"symbol": symbol, "size": 9, "color": colour}, row=2, col=1,
-            error_y={
-                "type": "data", "symmetric": False, "thickness": 1,
-                "array": [max(0.0, high - y) for y, high in zip(one.y, one.high, strict=True)],
-                "arrayminus": [max(0.0, y - low) for y, low in zip(one.y, one.low, strict=True)],
-            },
+            error_y=_reach(one.y, one.low, one.high),
         )  # fmt: skip
     figure.add_hline(y=0.0, line={"dash": "dot", "color": "#888", "width": 1}, row=2, col=1)
     figure.update_yaxes(title="minus control", row=2)

@@ -34,10 +34,16 @@ def front_png(view: FrontView) -> bytes:
     return buffer.getvalue()
 
 
+def _reach(y: list[float], low: list[float], high: list[float]) -> list[list[float]]:
+    """Returns how far intervals reach below and above values, as matplotlib takes it."""
+    below = [max(0.0, one - end) for one, end in zip(y, low, strict=True)]
+    return [below, [max(0.0, end - one) for one, end in zip(y, high, strict=True)]]
+
+
 def _draw(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - matplotlib's axes
     axes.set_xscale("log")
     axes.axhline(plot.control, color="0.5", linewidth=0.8, linestyle=":")
-    reach = [[max(0.0, plot.control - plot.control_low)], [max(0.0, plot.control_high - plot.control)]]
+    reach = _reach([plot.control], [plot.control_low], [plot.control_high])
     axes.errorbar([CONTROL_X], [plot.control], yerr=reach, fmt="s", color="black", ecolor="0.35", elinewidth=0.8,
                   capsize=2, label=plot.control_label)  # fmt: skip
     for cloud in plot.clouds:
@@ -76,11 +82,11 @@ def _members(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # 
         mine = [place for place, one in enumerate(plot.members_derived) if one == derived]
         if not mine:
             continue
-        x, y = [plot.members_x[place] for place in mine], [plot.members_y[place] for place in mine]
-        errors = [
-            [plot.members_y[place] - plot.members_low[place] for place in mine],
-            [plot.members_high[place] - plot.members_y[place] for place in mine],
-        ]
+        x, y, low, high = (
+            [each[place] for place in mine]
+            for each in (plot.members_x, plot.members_y, plot.members_low, plot.members_high)
+        )
+        errors = _reach(y, low, high)
         axes.errorbar(
             x, y, yerr=errors, fmt=mark, color="black", ecolor="0.35", elinewidth=0.8, capsize=2, zorder=3,
             label=f"{kind} ({len(mine)}), selection split, 95 % band",
@@ -98,10 +104,7 @@ def _gains(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # no
     """Draws what members add to the control, with paired intervals: a band that touches 0 tells nothing apart."""
     axes.axhline(0.0, color="0.5", linewidth=0.8, linestyle=":")
     for one, mark, colour, beside in zip(plot.gains, ("o", "D"), ("black", "tab:blue"), (1.0, BESIDE), strict=False):
-        reach = [
-            [max(0.0, y - low) for y, low in zip(one.y, one.low, strict=True)],
-            [max(0.0, high - y) for y, high in zip(one.y, one.high, strict=True)],
-        ]
+        reach = _reach(one.y, one.low, one.high)
         axes.errorbar([x * beside for x in one.x], one.y, yerr=reach, fmt=mark, color=colour, elinewidth=0.8, capsize=2,
                       markersize=5, markerfacecolor="none" if beside > 1 else colour,
                       label=f"{plot.gains_label}, paired: {one.label}")  # fmt: skip

@@ -52,10 +52,8 @@ def build_front_view(history: History, outcome: str, seconds: float) -> FrontVie
 def _hypervolume(standing: Standing) -> HypervolumeView:
     whole, score = standing.plan.encoder.parameters, standing.control_score(standing.better_control)
     drawn, points = standing.selection, [*standing.control_points, *standing.contenders]
-    places, sizes = (
-        [points.index(one.point) for one in standing.members],
-        [one.parameters for one in standing.members],
-    )
+    places = [points.index(one.point) for one in standing.members]
+    sizes = [one.parameters for one in standing.members]
     value = float(areas(drawn.values_P[None, places], sizes, np.array([score]), whole)[0])
     reference_B = drawn.draws_PB[points.index(standing.better_control)]
     low, high = area_interval(value, areas(drawn.draws_PB[places].T, sizes, reference_B, whole))
