@@ -27,12 +27,15 @@ class _Epoch:
     begun: int
     trial: int = field(compare=False)
     steps: Steps = field(compare=False)
-    report: Report = field(compare=False)
+    outcome: Report | Exception = field(compare=False)
+    seconds: float = field(compare=False)
 
 
 @dataclass
 class SimulatedEngine:
     """Runs up to `concurrency` trials. An epoch takes its report's `seconds` on the virtual clock.
+
+    One that ends with an error takes the error's `seconds`, or where it has none those of the trial's epoch before.
 
     begin: makes a trial. failures: errors that are a trial's own. losses: errors that say that its worker is gone. Any
     other error is a fault of the program and ends the run. now: seconds on the virtual clock.
@@ -55,25 +58,28 @@ class SimulatedEngine:
         self.running = []
         while not driver.interrupted:
             while len(self.running) < self.concurrency and (order := driver.next_trial()) is not None:
-                self._train(driver, order.trial, self.begin(order))
+                self._train(order.trial, self.begin(order), 0.0)
             if not self.running:
                 if driver.exhausted:
                     return
                 continue
             epoch = heapq.heappop(self.running)
             self.now = epoch.ends
-            if not driver.reported(epoch.trial, epoch.report).stop:
-                self._train(driver, epoch.trial, epoch.steps)
+            if isinstance(epoch.outcome, self.failures):
+                driver.failed(epoch.trial, str(epoch.outcome))
+            elif isinstance(epoch.outcome, Exception):
+                driver.lost(epoch.trial, str(epoch.outcome))
+            elif not driver.reported(epoch.trial, epoch.outcome).stop:
+                self._train(epoch.trial, epoch.steps, epoch.seconds)
 
-    def _train(self, driver: TrialDriver, trial: int, steps: Steps) -> None:
-        """Trains one epoch; its report waits for its time."""
+    def _train(self, trial: int, steps: Steps, before_s: float) -> None:
+        """Trains one epoch; what came of it waits for its time. before_s: what the trial's epoch before took."""
+        outcome: Report | Exception
         try:
-            report = steps.step()
-        except self.failures as error:
-            driver.failed(trial, str(error))
-            return
-        except self.losses as error:
-            driver.lost(trial, str(error))
-            return
+            outcome = steps.step()
+            seconds = outcome.seconds
+        except (*self.failures, *self.losses) as error:
+            outcome = error
+            seconds = float(getattr(error, "seconds", before_s))
         self.begun += 1
-        heapq.heappush(self.running, _Epoch(self.now + report.seconds, self.begun, trial, steps, report))
+        heapq.heappush(self.running, _Epoch(self.now + seconds, self.begun, trial, steps, outcome, seconds))
