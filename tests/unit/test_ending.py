@@ -14,12 +14,14 @@ from qrlora_search.app import adapted
 from qrlora_search.app.bases import hash_file
 from qrlora_search.app.cli import main
 from qrlora_search.app.confirming import Confirming
+from qrlora_search.app.draw_terminal import derived_lines
 from qrlora_search.app.ending import Ending
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.scoring import Scorer, Wanted, Weights
 from qrlora_search.app.views.building import build_front_view
+from qrlora_search.app.views.candidates import Standing
 from qrlora_search.describe.plan import DataCounts
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.method.training import TrialFailedError, TrialTrainer
@@ -27,7 +29,9 @@ from qrlora_search.method.workbench import build_workbench
 from qrlora_search.prepare.preparation import hash_state
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import history_of
+from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.packing import pack, unpack
+from qrlora_search.values.states import FinishedTrial
 from scripted import ListSampler, plan
 from tiny import tiny_materials
 
@@ -77,8 +81,33 @@ def test_everything_is_there_and_read_back(done):
     )
     assert view.counts["derived"] > 0
     assert view.hypervolume.raw >= view.hypervolume.without_derived
+    for run in history.confirmation.runs.values():
+        assert (None, "selection") in run.scored
     for one in view.members:
         assert one.report[0].seeds == one.selection.seeds == len(history.confirmation.runs_of(one.trial))
+
+
+def test_what_derived_adapters_add_is_told_by_further_seeds_against_their_trials_whole(done):
+    _, history, view, _ = done
+    standing = Standing(history)
+    assert any(kept is not None for _, kept in standing.confirmed)
+    scores = {
+        trial: np.mean(
+            [one.metrics["pearson"] for _, one in history.confirmation.scores_of((trial, None), "selection")]
+        )
+        for trial, _ in standing.confirmed
+    }
+    wholes = [FinishedTrial(trial, score, standing.parameters((trial, None))) for trial, score in scores.items()]
+    control, whole = standing.control_score(standing.better_control), standing.plan.encoder.parameters
+    value, low, high = view.hypervolume.derived
+    assert value == pytest.approx(view.hypervolume.value - hypervolume(wholes, control, whole), abs=1e-6)
+    assert low <= value <= high
+    (line,) = derived_lines(view)
+    assert f"{value:+.4f}" in line
+    assert ("not told apart" in line) == (low <= 0)
+    not_scored = deepcopy(history)
+    next(iter(not_scored.confirmation.runs.values())).scored.pop((None, "selection"))  # as of an earlier version
+    assert build_front_view(not_scored, "complete", 1.0).hypervolume.derived is None
 
 
 def test_what_brought_candidates_in_is_scored_as_everything_else_whatever_the_trials_were_trained_in(done):

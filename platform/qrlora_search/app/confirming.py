@@ -18,7 +18,7 @@ from qrlora_search.describe.plan import MOST_SEED, SearchPlan
 from qrlora_search.describe.protocols import TrialOrder
 from qrlora_search.record.confirmation import Point
 from qrlora_search.record.events import Record
-from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.record.history import History
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.repeated import LEAST_FREEDOM, pooled_spread, undecided
 from qrlora_search.values.states import Decision, FinishedTrial, Report, TrialState
@@ -192,10 +192,10 @@ class Confirming(Interruptible):
             return self._finish(trial, TrialState.FINISHED, f"all {report.epoch} epochs")
 
     def _kept(self, trial: int) -> list[int | None]:
-        """Returns which points of a trial are confirmed: whole (None), or so many coefficients."""
-        if trial == HEAD_ONLY:
-            return [None]
-        return [kept for number, kept in self.history.confirmation.candidates if number == trial]
+        """Returns what of a trial is scored: whole (None), which tells what cutting it is worth, and so many of its
+        coefficients, where they are candidates.
+        """
+        return [None, *(kept for number, kept in self.history.confirmation.candidates if number == trial and kept)]
 
     def failed(self, trial: int, reason: str) -> None:
         """Takes the news that a further training failed: its trial cannot be a member."""

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable, Sequence
 
-from qrlora_search.app.draw_terminal import confirmation_line, curse_lines
+from qrlora_search.app.draw_terminal import confirmation_line, curse_lines, derived_lines
 from qrlora_search.app.front_view import FrontView, ImportanceView
 
 
@@ -24,7 +24,9 @@ def _picks(view: FrontView) -> str:
 
 
 def _curse(view: FrontView) -> str:
-    said = "".join(f"<p>{html.escape(line)}</p>" for line in (confirmation_line(view), *curse_lines(view)))
+    said = "".join(
+        f"<p>{html.escape(line)}</p>" for line in (confirmation_line(view), *curse_lines(view), *derived_lines(view))
+    )
     reported = {(one.trial, one.kept): f"{one.report[0].score:.4f}" for one in view.members if one.report}
     heads = (
         "trial",

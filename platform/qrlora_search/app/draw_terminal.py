@@ -160,6 +160,18 @@ def importance_lines(view: FrontView) -> list[str]:
     return lines
 
 
+def derived_lines(view: FrontView) -> list[str]:
+    """Returns what parts of trials add to the hypervolume by further seeds, where that is known."""
+    if view.hypervolume.derived is None:
+        return []
+    value, low, high = view.hypervolume.derived
+    apart = "" if low > 0 else " ~ not told apart from nothing"
+    return [
+        f"derived adapters add {value:+.4f} [{low:+.4f}, {high:+.4f}] to it by further seeds, against the same trials "
+        f"whole{apart}"
+    ]
+
+
 def closing_lines(view: FrontView) -> list[str]:
     """Returns what to know below the table: counts, hypervolume, and what the intervals say."""
     counts = ", ".join(f"{number} {name}" for name, number in view.counts.items() if number)
@@ -171,6 +183,7 @@ def closing_lines(view: FrontView) -> list[str]:
         f"hypervolume {volume.words} (selection split, above {volume.reference_score:.3f}, "
         f"left of P = {volume.reference_parameters:,}); by the scores that brought members in {volume.raw:.4f}, "
         f"{volume.without_derived:.4f} without derived adapters",
+        *derived_lines(view),
         confirmation_line(view),
         *curse_lines(view),
     ]

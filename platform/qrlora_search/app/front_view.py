@@ -238,6 +238,8 @@ class HypervolumeView(Frozen):
     value: of the members by the scores that decided. low, high: its 95 % interval over what the members' are over,
     given who the members are; n: examples; None in files of earlier versions. raw: of the raw front by the scores that
     brought it in, which flatter it. without_derived: raw without derived adapters: the difference is what they add.
+    derived: what they add to the value by further seeds, and its 95 % interval: against the front of the same trials
+    whole. None where nothing was confirmed, or no trial's part was.
     """
 
     value: float
@@ -249,6 +251,7 @@ class HypervolumeView(Frozen):
     low: float | None = None
     high: float | None = None
     n: int | None = None
+    derived: tuple[float, float, float] | None = None
 
     @property
     def words(self) -> str:

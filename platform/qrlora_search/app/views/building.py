@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qrlora_search.app.front_view import FrontView, HypervolumeView, PointView
 from qrlora_search.app.views.billing import bill_view
@@ -11,10 +12,12 @@ from qrlora_search.app.views.choosing import pick_views
 from qrlora_search.app.views.importance import importance_views
 from qrlora_search.app.views.members import MemberViews, control_views
 from qrlora_search.app.views.trust import UNCONFIRMED, confirmation_view, marks_of, notes_of
+from qrlora_search.record.confirmation import Point
 from qrlora_search.record.history import History
-from qrlora_search.values.comparing import area_interval, areas
-from qrlora_search.values.fronts import hypervolume
-from qrlora_search.values.states import TrialState
+from qrlora_search.values.comparing import area_interval, areas, percentile_interval
+from qrlora_search.values.fronts import front, hypervolume
+from qrlora_search.values.repeated import Repeated
+from qrlora_search.values.states import FinishedTrial, TrialState
 
 
 def build_front_view(history: History, outcome: str, seconds: float) -> FrontView:
@@ -52,11 +55,8 @@ def build_front_view(history: History, outcome: str, seconds: float) -> FrontVie
 def _hypervolume(standing: Standing) -> HypervolumeView:
     whole, score = standing.plan.encoder.parameters, standing.control_score(standing.better_control)
     drawn, points = standing.selection, [*standing.control_points, *standing.contenders]
-    places = [points.index(one.point) for one in standing.members]
-    sizes = [one.parameters for one in standing.members]
-    value = float(areas(drawn.values_P[None, places], sizes, np.array([score]), whole)[0])
-    reference_B = drawn.draws_PB[points.index(standing.better_control)]
-    low, high = area_interval(value, areas(drawn.draws_PB[places].T, sizes, reference_B, whole))
+    value, drawn_B = _area(standing, drawn, points, standing.members)
+    low, high = area_interval(value, drawn_B)
     return HypervolumeView(
         value=value,
         low=low,
@@ -66,7 +66,35 @@ def _hypervolume(standing: Standing) -> HypervolumeView:
         reference_parameters=whole,
         raw=hypervolume(standing.raw_front(), standing.raw_control, whole),
         without_derived=hypervolume(standing.raw_front(with_derived=False), standing.raw_control, whole),
+        derived=_derived_add(standing),
     )
+
+
+def _area(
+    standing: Standing, drawn: Repeated, points: list[Point], members: list[FinishedTrial]
+) -> tuple[float, NDArray[np.float64]]:
+    """Returns the area of members above the better control, and what it might have been. points: that were drawn."""
+    whole, reference = standing.plan.encoder.parameters, points.index(standing.better_control)
+    places, sizes = [points.index(one.point) for one in members], [one.parameters for one in members]
+    value = areas(drawn.values_P[None, places], sizes, drawn.values_P[[reference]], whole)
+    return float(value[0]), areas(drawn.draws_PB[places].T, sizes, drawn.draws_PB[reference], whole)
+
+
+def _derived_add(standing: Standing) -> tuple[float, float, float] | None:
+    """Returns what parts of trials add to the area by further seeds, and its 95 % interval."""
+    if not standing.is_confirmed or not standing.whole or all(kept is None for _, kept in standing.confirmed):
+        return None
+    points = list(dict.fromkeys([*standing.control_points, *standing.confirmed, *standing.whole]))
+    drawn = standing.repeated(points, "selection")
+    ends = [
+        FinishedTrial(one[0], float(drawn.values_P[points.index(one)]), standing.parameters(one))
+        for one in standing.whole
+    ]
+    alone = front(ends, standing.control_score(standing.better_control))
+    with_B = _area(standing, drawn, points, standing.members)
+    without_B = _area(standing, drawn, points, alone)
+    low, high = percentile_interval(with_B[1] - without_B[1])
+    return with_B[0] - without_B[0], low, high
 
 
 def _points(standing: Standing) -> Iterator[PointView]:

@@ -93,6 +93,15 @@ class Standing:
             return []
         return [point for point in self.confirmation.candidates if self.fault(point) == ""]
 
+    @cached_property
+    def whole(self) -> list[Point]:
+        """Returns the trials of the confirmed points as they were trained, none of their coefficients left out,
+        smallest first: what the front would be made of without derived adapters. None where one was not scored so.
+        """
+        trials = sorted({trial for trial, _ in self.confirmed}, key=lambda one: self.parameters((one, None)))
+        scored = all((None, "selection") in run.scored for one in trials for run in self.confirmation.runs_of(one))
+        return [(one, None) for one in trials] if scored else []
+
     @property
     def is_confirmed(self) -> bool:
         """Returns whether membership is decided by further seeds: confirmation has ended and could afford a training,
