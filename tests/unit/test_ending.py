@@ -106,7 +106,7 @@ def test_what_derived_adapters_add_is_told_by_further_seeds_against_their_trials
     assert f"{value:+.4f}" in line
     assert ("not told apart" in line) == (low <= 0)
     not_scored = deepcopy(history)
-    next(iter(not_scored.confirmation.runs.values())).scored.pop((None, "selection"))  # as of an earlier version
+    not_scored.confirmation.runs_of(standing.confirmed[0][0])[0].scored.pop((None, "selection"))  # an earlier version's
     assert build_front_view(not_scored, "complete", 1.0).hypervolume.derived is None
 
 
