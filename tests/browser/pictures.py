@@ -1,4 +1,4 @@
-"""The README's pictures, of a real search: its front, MLflow's charts on it, and the explorer.
+"""The README's pictures, of a real search: its front, MLflow's charts on it and its front page, and the explorer.
 
     python -m tests.browser.pictures runs/cola-1a2b3c4d5e --to docs/pictures
 
@@ -19,6 +19,8 @@ from qrlora_search.adapters.mlflow_sink.shared_view import keep_view  # noqa: E4
 from qrlora_search.app.front_view import FrontView  # noqa: E402
 from qrlora_search.app.report_files import read_front  # noqa: E402
 from search_runs import Place, free_port  # noqa: E402
+
+PARENT = "tags.`qrlora.kind` = 'search'"
 
 
 def main() -> int:
@@ -48,6 +50,10 @@ def main() -> int:
             assistant.last.click()
         page.wait_for_timeout(2500)
         shoot(page, "mlflow-charts")
+        page.goto(f"{ui}/{front_page(ui, view)}")
+        page.frame_locator("iframe").first.locator(".js-plotly-plot .main-svg").first.wait_for()
+        page.wait_for_timeout(2500)
+        shoot(page, "mlflow-front")
         page.goto(explorer)
         page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 3")
         page.wait_for_timeout(2500)
@@ -63,6 +69,16 @@ def charts(address: str, view: FrontView) -> str:
     client = MlflowClient(address)
     experiment = client.get_experiment_by_name(f"qr-lora {view.task}").experiment_id
     return keep_view(client, experiment, view.search_id, view.plan)
+
+
+def front_page(address: str, view: FrontView) -> str:
+    """Return the path of MLflow's pages that opens the search's front in the artifact viewer."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(address)
+    experiment = client.get_experiment_by_name(f"qr-lora {view.task}").experiment_id
+    (parent,) = client.search_runs([experiment], f"tags.`qrlora.search` = '{view.search_id}' AND {PARENT}")
+    return f"#/experiments/{experiment}/runs/{parent.info.run_id}/artifacts/front.html"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from browser.pages import DRAWN, Seen, browser_page, served, shoot
+from browser.slow_server import before
 from qrlora_search.app.front_view import FrontView
 from search_runs import end_group, free_port
 
@@ -193,6 +194,39 @@ def test_an_empty_store_says_how_to_begin(place, outputs, tmp_path):
     with served(place, command, f"http://127.0.0.1:{port}") as ready, browser_page(seen) as page:
         page.goto(ready)
         page.get_by_text("No search has run yet").wait_for()
+    assert seen.errors == []
+
+
+def test_a_page_says_that_it_reads_and_that_mlflow_went_away_and_comes_back(place, outputs):
+    """MLflow answers through a server that lets it wait, then breaks off, then answers again."""
+    ports, seen = [free_port(), free_port()], Seen()
+    with (
+        served(place, ["ui", "--port", str(ports[0])], f"http://127.0.0.1:{ports[0]}") as mlflow,
+        before(mlflow) as slow,
+        served(
+            place, ["explorer", "--port", str(ports[1]), "--tracking-uri", slow.address], f"http://127.0.0.1:{ports[1]}"
+        ) as ready,
+        browser_page(seen) as page,
+    ):
+        slow.open.clear()
+        page.goto(ready)
+        page.get_by_text("reading MLflow").wait_for()
+        assert page.locator(".js-plotly-plot").count() == 0
+        shoot(page, "explorer-loading")
+        slow.open.set()
+        page.wait_for_function(PLOTTED)
+        page.get_by_text("reading MLflow").wait_for(state="detached")
+        slow.broken.set()
+        page.wait_for_timeout(5000)  # what was read before is no longer fresh
+        page.reload()
+        page.get_by_text("MLflow cannot be read").wait_for()
+        assert "--tracking-uri" in page.inner_text("body")
+        shoot(page, "explorer-error")
+        slow.broken.clear()
+        page.wait_for_timeout(500)
+        page.reload()
+        page.wait_for_function(PLOTTED)
+        assert page.get_by_text("MLflow cannot be read").count() == 0
     assert seen.errors == []
 
 
