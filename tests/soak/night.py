@@ -1,5 +1,5 @@
-"""Two nights of a sweep as a cluster has them: three nodes, PostgreSQL, an MLflow server, a token; a node and the
-driver are killed on the way, and the second night knows the first.
+"""Two nights of a sweep as a cluster has them: three nodes, PostgreSQL, an MLflow server, a token; in each a node and
+the driver are killed on the way, and the second night knows the first.
 
     python -m tests.soak.night --data "$GLUE" [--configurations 96] [--train-limit 1000] [--to runs/night]
 
@@ -70,6 +70,7 @@ class Place:
     cluster: Loopback
     tracking: str
     database: str
+    already: int = 0
     began: float = field(default_factory=time.monotonic)
 
     def tell(self, words: str) -> None:
@@ -83,9 +84,9 @@ class Place:
 
     @property
     def started(self) -> int:
-        """Return how many trials the newest night has started."""
+        """Return how many trials the night has started: it goes on with the outputs of the night before."""
         found = [Path(one.output) for one in self.runs[-1].entries.values() if one.output] if self.runs else []
-        return sum(row.kind == "started" for output in found for row in promise.events(output))
+        return sum(row.kind == "started" for output in found for row in promise.events(output)) - self.already
 
     def begin(self) -> subprocess.Popen[bytes]:
         """Start a sweep, or go on with it."""
@@ -125,12 +126,14 @@ def mlflow(folder: Path, address: str, environment: Mapping[str, str]) -> Iterat
         end_group(server, signal.SIGINT)
 
 
-def first_night(place: Place, third: int) -> int:
-    """Run the first night: a node is killed after a third of the trials, the driver after two thirds."""
+def night(place: Place, third: int) -> int:
+    """Run a night: a node is killed after a third of the trials, the driver after two thirds, and a node joins."""
+    place.already += place.started
     sweep = place.begin()
     place.until(third, sweep)
-    place.cluster.kill(2)
-    place.tell(f"node 3 of 3 killed after {place.started} trials")
+    last = len(place.cluster.nodes) - 1
+    place.cluster.kill(last)
+    place.tell(f"a node of three killed after {place.started} trials")
     place.until(2 * third, sweep)
     os.kill(sweep.pid, signal.SIGKILL)
     sweep.wait()
@@ -152,13 +155,14 @@ def faults(place: Place) -> list[str]:
 def nights(place: Place, configurations: int) -> int:
     """Run both nights and check each; return how many faults there were."""
     wrong = 0
-    for night in (1, 2):
-        place.tell(f"night {night} begins")
-        code = first_night(place, configurations // 3) if night == 1 else place.begin().wait()
+    for number in (1, 2):
+        place.tell(f"night {number} begins")
+        code = night(place, configurations // 3)
         record = place.runs[-1]
-        place.tell(f"night {night} ended with exit code {code}, base {record.base}")
+        place.tell(f"night {number} ended with exit code {code}, base {record.base}")
         for key, one in record.entries.items():
-            place.tell(f"  {key}: {one.state}, {one.configurations} configurations, {one.spent_s:.0f} s {one.reason}")
+            count = f"{one.configurations} configurations, {one.configurations - one.before} of them new"
+            place.tell(f"  {key}: {one.state}, {count}, {one.spent_s:.0f} s {one.reason}")
         found = faults(place)
         place.tell(f"promise: {found or 'kept'}")
         wrong += len(found) + (code not in {0, 3})
