@@ -23,6 +23,7 @@ from qrlora_search.describe.proposals import canonical, dimensions, fits
 from qrlora_search.describe.space import SearchSpace
 from qrlora_search.method.families import encoder_shape
 from qrlora_search.method.fine_tuning import export_state
+from qrlora_search.values.errors import UserError
 from scripted import plan
 from search_runs import SPACE, make_place
 from tiny import tiny_config
@@ -106,6 +107,7 @@ def test_a_table_is_trained_once_scored_on_the_report_split_and_says_what_it_is_
         (["--task", "mrpcc"], "mrpc"),
         (["--task", "mrpc", "--seeds", "0"], "--seeds 0"),
         (["--task", "mrpc", "--train-sizes", "2k"], "'2k'"),
+        (["--task", "mrpc", "--train-sizes", "\u00b2"], "'\u00b2'"),
     ],
 )
 def test_bad_input_is_refused(arguments, words, capsys):
@@ -133,7 +135,7 @@ def test_counts_are_read_in_eight_ways_on_a_model_of_the_papers_shape(tmp_path, 
     read = []
     monkeypatch.setattr(reproduce, "readings", lambda given: read.append(readings(given)) or read[-1])
     console = Console(record=True, width=200)
-    reproduce._check_counts(console, [SimpleNamespace(planned={7: planned}, task="mrpc")])
+    reproduce.check_counts(console, [SimpleNamespace(planned={7: planned}, task="mrpc")], warmed_up=True)
     (found,) = read
     assert len({(one.rule, one.transposed, one.weights) for one in found}) == len(found) == 8
     assert [one.off for one in found] == sorted(one.off for one in found)
@@ -144,6 +146,42 @@ def test_counts_are_read_in_eight_ways_on_a_model_of_the_papers_shape(tmp_path, 
     shown = console.export_text()
     assert "mrpc, seed 7:" in shown
     assert "no reading gives all counts" in shown
+
+    def gone(_):
+        raise UserError("the warm-up of 'x' is no longer in the cache; run again")
+
+    monkeypatch.setattr(reproduce, "prepared_again", gone)
+    reproduce.check_counts(console, [SimpleNamespace(planned={7: planned}, task="mrpc")], warmed_up=True)
+    assert {one.weights for one in read[-1]} == {"raw"}
+    assert "warmed-up weights were not read: the warm-up of 'x' is no longer" in console.export_text()
+
+
+def test_a_dry_run_on_a_model_of_the_papers_shape_reads_the_counts_of_its_weights(tmp_path, tmp_path_factory, capsys):
+    place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "mrpc", "roberta", rows=60)
+    written = json.loads((place.folder / "model/config.json").read_text())
+    config = {**written, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 12}
+    torch.manual_seed(0)
+    model = AutoModel.from_config(AutoConfig.for_model(**config))
+    save_file(export_state(model), place.folder / "model/model.safetensors")
+    (place.folder / "model/config.json").write_text(json.dumps(config))
+    given = ["--model", str(place.folder / "model"), "--data", str(place.folder / "data"), "--seeds", "1"]
+    assert main(["reproduce", "--task", "mrpc", *given, "--output", str(tmp_path / "o"), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count(" raw ") == 4
+    assert "warmed-up weights are read once the table is trained" in shown
+    assert "nothing was started or written" in shown
+
+
+@pytest.mark.parametrize("address", ["gopher://x", "http://127.0.0.1:9"])
+def test_a_tracking_address_that_does_not_answer_is_refused_before_anything_is_trained(
+    address, tmp_path, tmp_path_factory, capsys
+):
+    place = make_place(tmp_path, tmp_path_factory.mktemp("cache"), "mrpc", "bert", rows=60)
+    given = ["--model", str(place.folder / "model"), "--data", str(place.folder / "data"), "--seeds", "1"]
+    output = tmp_path / "o"
+    assert main(["reproduce", "--task", "mrpc", *given, "--output", str(output), "--tracking-uri", address]) == 2
+    assert "--tracking-uri" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_counts_that_fit_are_said_to_fit():

@@ -8,14 +8,16 @@ from scripted import plan
 ROBERTA = {"family": "roberta", "layers": 12, "width": 768, "heads": 12, "parameters": 124_645_632}
 
 
-def planned(kind="hub", model="roberta-base", of="hub", shape=ROBERTA, train=10_000):
+def planned(kind="hub", model="roberta-base", of="hub", shape=ROBERTA, train=10_000, asked=None):
     """Return a plan like the paper's, but for what is given."""
     the_plan = plan()
     data = the_plan.data.model_copy(update={"kind": kind})
     counts = the_plan.counts.model_copy(update={"train": train, "selection": 400})
+    limit = 10_000 if asked is None else asked
     return the_plan.model_copy(
         update={
-            "data": data, "counts": counts, "model": the_plan.model.model_copy(update={"name": model, "kind": of}),
+            "data": data, "counts": counts, "train_limit": limit,
+            "model": the_plan.model.model_copy(update={"name": model, "kind": of}),
             "encoder": the_plan.encoder.model_copy(update=shape),
         }
     )  # fmt: skip
@@ -36,6 +38,10 @@ def test_the_papers_own_experiment_is_warned_of_what_was_not_published_alone():
         ({"of": "folder"}, "the model is roberta-base, of roberta-base's shape; whether its weights are the paper's"),
         ({"model": "small", "shape": {"layers": 6}}, "the model is small, the paper's roberta-base: scores and counts"),
         ({"train": 2_000}, "2,000 rows of train, the paper's min(10,000, all): 400 are set aside"),
+        (
+            {"train": 1_800, "asked": 2_000},
+            "1,800 rows of train as asked, the paper's min(10,000, all); no cell is pub",
+        ),
     ],
 )
 def test_each_difference_is_warned_of(changed, words):

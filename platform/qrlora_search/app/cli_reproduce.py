@@ -38,6 +38,6 @@ def _sizes(text: str | None) -> tuple[int | None, ...]:
     if text is None:
         return (None,)
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UserError(f"--train-sizes {text!r} is no list of row counts; write it like 2000,10000,50000")
     return tuple(dict.fromkeys(int(part) for part in parts))

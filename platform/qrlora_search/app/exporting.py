@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +32,7 @@ from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.configuration import Configuration, Matrix
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.method.bases import FACTORS_OF
+from qrlora_search.method.machine import versions_here
 from qrlora_search.method.subsets import Directions, has_subsets, keep_largest
 from qrlora_search.record.confirmation import Scored
 from qrlora_search.record.history import History, TrialHistory
@@ -41,7 +41,6 @@ from qrlora_search.values.packing import unpack
 
 Form = Literal["native", "lora", "merged"]
 FORMS: tuple[Form, ...] = ("native", "lora", "merged")
-_PACKAGES = ("qrlora-search", "torch", "transformers", "numpy", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -257,7 +256,8 @@ def _facts(request: ExportRequest, history: History, what: _Exported, base: dict
             "model": plan.model.model_dump(exclude={"path", "asked"}),
             "data": plan.data.model_dump(exclude={"path", "asked"}),
             "precision": plan.precision,
-            "versions": {name: version(name) for name in _PACKAGES},
+            "versions": history.versions,
+            "exported_with": versions_here(),
         },
         "files": {},
     }

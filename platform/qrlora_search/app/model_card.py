@@ -62,7 +62,11 @@ def model_card(facts: dict[str, Any]) -> str:
         f"- search `{made['search']}`, plan `{made['plan']}`, seed {made['seed']}, trial {facts['trial']}",
         f"- model {made['model']['name']} (`{made['model']['fingerprint'][:16]}`), data {made['data']['name']} "
         f"(`{made['data']['fingerprint'][:16]}`)",
-        "- " + ", ".join(f"{package} {number}" for package, number in made["versions"].items()),
+        *(
+            f"- {what} " + ", ".join(f"{package} {number}" for package, number in made[key].items())
+            for what, key in (("trained with", "versions"), ("exported with", "exported_with"))
+            if made[key]
+        ),
         "",
     ]
     return "\n".join(lines)

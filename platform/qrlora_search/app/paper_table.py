@@ -14,7 +14,7 @@ from qrlora_search.app.paper_counts import can_be_checked
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.app.reproducing import Group, score_all, trial_of
 from qrlora_search.describe.plan import Frozen, SearchPlan
-from qrlora_search.describe.presets import PAPER_MODEL, PAPER_ROWS, Preset
+from qrlora_search.describe.presets import PAPER_MODEL, PAPER_ROWS, Cells, Preset
 from qrlora_search.describe.tasks import Task, find_task
 from qrlora_search.record.history import History
 from qrlora_search.values.packing import unpack
@@ -96,7 +96,11 @@ def warnings_of(plan: SearchPlan) -> list[str]:
         found.append(f"the model is {name}, the paper's {PAPER_MODEL}: scores and counts are not comparable")
     elif plan.model.kind != "hub" or name.rsplit("/", 1)[-1].lower() != PAPER_MODEL:
         found.append(f"the model is {name}, of {PAPER_MODEL}'s shape; whether its weights are the paper's is not known")
-    if plan.counts.train != PAPER_ROWS:
+    if plan.train_limit not in {None, PAPER_ROWS}:
+        found.append(
+            f"{plan.counts.train:,} rows of train as asked, the paper's min(10,000, all); no cell is published"
+        )
+    elif plan.counts.train != PAPER_ROWS:
         found.append(
             f"{plan.counts.train:,} rows of train, the paper's min(10,000, all): {plan.counts.selection:,} are set "
             "aside as the selection split"
@@ -117,7 +121,8 @@ def _row(group: Group, histories: dict[int, History], preset: Preset | None) -> 
             numbers[seed], words = trial.number, trial.configuration.words
             counts = sorted({*(counts if counts != [0] else []), trial.configuration.parameters})
             head = plan.encoder.head_parameters if trial.configuration.head == "trained" else 0
-    cells = _cells(find_task(plan.task), histories, numbers, preset)
+    published = {} if preset is None or group.size is not None else preset.cells  # known at the paper's size alone
+    cells = _cells(find_task(plan.task), histories, numbers, None if preset is None else published)
     return Row(
         name=CONTROL if preset is None else preset.name,
         adapts=words,
@@ -131,8 +136,9 @@ def _row(group: Group, histories: dict[int, History], preset: Preset | None) -> 
 
 
 def _cells(
-    task: Task, histories: dict[int, History], numbers: dict[int, int | None], preset: Preset | None
+    task: Task, histories: dict[int, History], numbers: dict[int, int | None], known: Cells | None
 ) -> list[Cell]:
+    """Returns a row's cells, a report split each. known: what is published of it; None for the control."""
     cells = []
     for place, split in enumerate(task.report_splits):
         if not numbers:
@@ -142,8 +148,8 @@ def _cells(
         labels: Floats = unpack(next(iter(histories.values())).labels[split])
         ours = [unpack(one.packed) for one in scored]
         mean = score_over_seeds(task.statistic, labels, ours)
-        apart = None if preset is None else difference_over_seeds(task.statistic, labels, ours, control)
-        published = {} if preset is None else _published(task, preset, place)
+        apart = None if known is None else difference_over_seeds(task.statistic, labels, ours, control)
+        published = _published(task, known or {}, place)
         others = {name: fmean(one.metrics[name] for one in scored) for name in task.metrics if name != task.objective}
         cells.append(
             Cell(
@@ -161,9 +167,9 @@ def _cells(
     return cells
 
 
-def _published(task: Task, preset: Preset, place: int) -> dict[str, float]:
+def _published(task: Task, known: Cells, place: int) -> dict[str, float]:
     """Returns a row's published cells of one report split by metric, as fractions."""
-    values = [round(value / 100, 4) for value in preset.cells.get(task.name, ())]
+    values = [round(value / 100, 4) for value in known.get(task.name, ())]
     if len(task.report_splits) > 1:
         return {task.objective: values[place]} if place < len(values) else {}
     return dict(zip(task.metrics, values, strict=False))
@@ -231,6 +237,10 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
     draw_tables(tables, folder / "reproduce.png")
 
 
+def _any_published(rows: Sequence[Row]) -> bool:
+    return any(cell.published is not None for row in rows for cell in row.cells)
+
+
 def draw_tables(tables: Sequence[PaperTable], path: Path) -> None:
     """Draws every row's score with its interval, a panel a table, the published ones as diamonds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -255,7 +265,7 @@ def draw_tables(tables: Sequence[PaperTable], path: Path) -> None:
         panel.set_xlabel(f"{table.objective} on {split}, n = {n:,}; 95 % {_over(rows[0].seeds)}")
         panel.set_title(
             f"{table.task}{kind}, {table.model}, {table.rows_of_train:,} rows of train; "
-            "dotted: control, diamond: published (roberta-base)",
+            f"dotted: control{', diamond: published (roberta-base)' if _any_published(rows) else ''}",
             fontsize=9,
         )
     figure.savefig(path, dpi=120)

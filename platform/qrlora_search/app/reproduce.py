@@ -17,6 +17,7 @@ from qrlora_search.app.reproducing import (
     run_groups,
 )
 from qrlora_search.describe.presets import PAPER_ROWS
+from qrlora_search.values.errors import UserError
 
 
 def reproduce(request: ReproduceRequest) -> int:
@@ -31,6 +32,7 @@ def reproduce(request: ReproduceRequest) -> int:
     if request.dry_run:
         for group in groups:
             _show_group(console, group)
+        check_counts(console, groups, warmed_up=False)
         console.print("dry run: nothing was started or written")
         return 0
     code = run_groups(groups, console)
@@ -41,7 +43,7 @@ def reproduce(request: ReproduceRequest) -> int:
     for table in tables:
         show_table(console, table, request.seeds)
     write_tables(tables, request.folder)
-    _check_counts(console, groups)
+    check_counts(console, groups, warmed_up=True)
     console.print(f"written: {request.folder}/reproduce.json, reproduce.csv, reproduce.png", markup=False)
     return 0
 
@@ -74,11 +76,19 @@ def _show_group(console: Console, group: Group) -> None:
         console.print(f"  {preset.name}{f' ({scaled})' if scaled else ''}{published}", markup=False)
 
 
-def _check_counts(console: Console, groups: list[Group]) -> None:
-    """Checks the published counts, once a task, where the model has the paper's shape."""
+def check_counts(console: Console, groups: list[Group], warmed_up: bool) -> None:
+    """Checks the published counts, once a task, where the model has the paper's shape. warmed_up: on the warmed-up
+    weights, too, where they are still in the cache.
+    """
     for group in groups:
         planned = next(iter(group.planned.values()))
-        if can_be_checked(planned.plan.encoder):
-            warm_up = prepared_again(planned).warm_up
-            console.print(f"{group.task}, seed {planned.plan.seed}:")
-            show_readings(console, readings({"raw": Path(planned.plan.model.path), "warmed-up": warm_up}))
+        if not can_be_checked(planned.plan.encoder):
+            continue
+        folders, lacks = {"raw": Path(planned.plan.model.path)}, "warmed-up weights are read once the table is trained"
+        if warmed_up:
+            try:
+                folders["warmed-up"], lacks = prepared_again(planned).warm_up, ""
+            except UserError as error:
+                lacks = f"warmed-up weights were not read: {error}"
+        console.print(f"{group.task}, seed {planned.plan.seed}: {lacks}".rstrip(": ") + ":", markup=False)
+        show_readings(console, readings(folders))

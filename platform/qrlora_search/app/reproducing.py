@@ -12,7 +12,7 @@ from rich.console import Console
 
 from qrlora_search.app.console import show_plan
 from qrlora_search.app.delivery import deliver_again
-from qrlora_search.app.output import held, open_output
+from qrlora_search.app.output import check_places, held, open_output
 from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.reading import read_search
 from qrlora_search.app.request import RUNS, Checked, SearchRequest, check_request
@@ -109,6 +109,8 @@ def run_groups(groups: list[Group], console: Console) -> int:
     missing = [planned for planned in plans if open_output(planned, resume=True) != "finished"]
     if not missing:
         return 0
+    for planned in missing:
+        check_places(planned)
     with ray_running(None, max(cpus_here(), *(planned.plan.concurrency or 1 for planned in missing))):
         for number, planned in enumerate(missing, start=1):
             console.print(f"{number} of {len(missing)}: {planned.plan.task}, seed {planned.plan.seed}")

@@ -28,6 +28,7 @@ from qrlora_search.describe.protocols import Engine, Parameters
 from qrlora_search.describe.settings import Settings
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.describe.tried import Tried
+from qrlora_search.method.machine import versions_here
 from qrlora_search.prepare.preparation import Prepared
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import HEAD_ONLY, TrialHistory, history_of
@@ -105,7 +106,7 @@ class Session:
         turns = InTurn([loop, confirming])
         spent = dict(self.prepared.seconds)
         prepared_s = work.lanes * sum(spent.values())
-        self._append("engine", {"threads": work.threads, "preparation_s": prepared_s})
+        self._append("engine", {"threads": work.threads, "preparation_s": prepared_s, "versions": versions_here()})
         began = time.monotonic()
         with signals.listening(turns.interrupt):
             engine.run(turns)

@@ -148,7 +148,11 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class LowRank:
-    """dW = B A, less the B0 A0 that training began from where that was not 0. B: (O, R), A: (R, I), float32."""
+    """dW = B A, less the B0 A0 that training began from where that was not 0. B: (O, R), A: (R, I), float32.
+
+    The difference is (B - B0) A + B0 (A - A0): two products of near equals, rounded before they are subtracted, would
+    leave little of a small change.
+    """
 
     up_OR: Tensor
     down_RI: Tensor
@@ -158,18 +162,22 @@ class LowRank:
         """Returns the adapted projection, through the thin products."""
         if base is None:
             base = nn.functional.linear(x, *frozen)
-        added = (x @ self.down_RI.to(x.dtype).T) @ self.up_OR.to(x.dtype).T
+        added = _thin(x, self.up_OR if self.start is None else self.up_OR - self.start[0], self.down_RI)
         if self.start is not None:
-            up, down = self.start
-            added = added - (x @ down.to(x.dtype).T) @ up.to(x.dtype).T
+            added = added + _thin(x, self.start[0], self.down_RI - self.start[1])
         return base + added
 
     def merged(self, weight_OI: Tensor) -> Tensor:
         """Returns W + B A - B0 A0."""
-        total = self.up_OR @ self.down_RI
+        total = (self.up_OR if self.start is None else self.up_OR - self.start[0]) @ self.down_RI
         if self.start is not None:
-            total = total - self.start[0] @ self.start[1]
+            total = total + self.start[0] @ (self.down_RI - self.start[1])
         return weight_OI + total.to(weight_OI.dtype)
+
+
+def _thin(x: Tensor, up_OR: Tensor, down_RI: Tensor) -> Tensor:
+    """Returns (B A) x through the rank, in x's precision."""
+    return (x @ down_RI.to(x.dtype).T) @ up_OR.to(x.dtype).T
 
 
 class QRLoRALinear(nn.Module):

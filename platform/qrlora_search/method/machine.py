@@ -2,9 +2,18 @@
 
 import os
 import socket
+from importlib.metadata import version
 from pathlib import Path
 
 from qrlora_search.describe.plan import Precision
+
+PACKAGES = ("qrlora-search", "torch", "transformers", "numpy", "safetensors")
+"""What scores depend on."""
+
+
+def versions_here() -> dict[str, str]:
+    """Returns the versions of the packages that scores depend on."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def cpus_here() -> int:

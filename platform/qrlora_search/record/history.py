@@ -66,6 +66,7 @@ class History:
     delivered: bool = False
     confirmation: Confirmation = field(default_factory=Confirmation)
     threads: int = 1
+    versions: dict[str, str] = field(default_factory=dict)
     preparation_s: float = 0.0
 
     def apply(self, event: Event) -> None:
@@ -113,7 +114,7 @@ class History:
         self.made, self.labels = list(data["made"]), dict(data["labels"])
 
     def _on_engine(self, _: int | None, data: dict[str, Any]) -> None:
-        self.threads = int(data["threads"])
+        self.threads, self.versions = int(data["threads"]), dict(data.get("versions", {}))
         self.preparation_s += float(data["preparation_s"])
 
     def _on_scored(self, trial: int | None, data: dict[str, Any]) -> None:

@@ -56,7 +56,7 @@ def check_address(address: str) -> None:
             f"--address {address!r}: the Ray client is not supported; give the head node's HOST:{DEFAULT_PORT}"
         )
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UserError(f"--address {address!r} is no HOST:PORT; a Ray head listens on port {DEFAULT_PORT} by default")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
