@@ -18,7 +18,7 @@ from qrlora_search.app.comparing import compare
 from qrlora_search.app.console import make_console
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import history_of
-from qrlora_search.record.standing import ranks_of, standing_of
+from qrlora_search.record.standing import Sparing, ranks_of, standing_of
 from qrlora_search.values.errors import UserError
 from test_compare import HIGH, LOW, searched
 from test_standing import SCORES, events
@@ -236,6 +236,21 @@ def test_runs_are_compared_by_their_ids_and_a_run_without_trials_is_refused(addr
     with pytest.raises(UserError, match="not two searches"):
         compare([kept[0], kept[0]], str(tmp_path / "other"), address, make_console())
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_the_end_says_where_the_search_stood_once_though_nothing_was_due(due, tmp_path, monkeypatch):
+    monkeypatch.setattr(Sparing, "due", due)
+    sink, lines = MlflowSink(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path), events()
+    for event in lines:
+        sink.take(event)
+    (tmp_path / "front.json").write_text(json.dumps({"members": []}))
+    closed = {"outcome": "complete", "hypervolume": 0.1, "front_size": 2, "trials": 6, "seconds": 9.0, "members": []}
+    sink.take(Event(len(lines) + 1, None, "closed", closed))
+    found = sink.client.get_metric_history(sink.parent, "hypervolume")
+    end(sink)
+    assert [one.step for one in found] == ([1, 2, 3, 4, 5] if due else [5])
+    assert found[-1].value == pytest.approx(standing_of(history_of(lines)).hypervolume)
 
 
 def test_no_report_is_stored_twice(followed, client):

@@ -92,6 +92,23 @@ def test_what_is_served_is_what_the_record_says(served):
         MetricsSink(served)
 
 
+def test_where_a_search_stands_is_served_when_its_trials_have_ended_though_nothing_was_due(monkeypatch):
+    monkeypatch.setattr(Sparing, "due", False)
+    sink = MetricsSink(free_port())
+    lines = events()
+    try:
+        for event in lines:
+            sink.take(event)
+        assert scrape(sink.server.server_port)["qrlora_hypervolume"] == 0
+        planned = {"candidates": [[0, None], [1, None]], "epochs": 2, "seeds": [1]}
+        sink.take(Event(len(lines) + 1, None, "confirm_planned", planned))
+        found = scrape(sink.server.server_port)
+    finally:
+        sink.close()
+    assert found["qrlora_hypervolume"] == pytest.approx(standing_of(history_of(lines)).hypervolume)
+    assert (found["qrlora_saved_seconds"], found["qrlora_spent_seconds"]) == (4, 20)
+
+
 def test_every_expression_of_a_board_names_metrics_that_exist(served, checkout):
     names = {name.partition("{")[0] for name in scrape(served)}
     boards = sorted((checkout / "dashboards" / "grafana").glob("*.json"))

@@ -244,11 +244,13 @@ class MlflowSink:
         if self.refreshing.due:
             self._refresh()
 
-    def _stand(self) -> None:
+    def _stand(self, last: bool = False) -> None:
         """Logs where the search stands by the scores that it sees, stepped by the trials that have ended; of a large
-        one not at each end. What the front is worth as it counts has names of its own, `front_...`, at the end.
+        one not at each end, but at the `last`. What the front is worth as it counts has names of its own, `front_...`.
         """
-        if (None, "selection") not in self.history.scored or not self.standing.due:
+        step = sum(self.history.ended.values()) + self.history.promotions
+        told = last and self._has(self.parent, "hypervolume", step)
+        if (None, "selection") not in self.history.scored or told or not (last or self.standing.due):
             return
         with self.standing.taking():
             standing, ended = standing_of(self.history), self.history.ended
@@ -260,7 +262,7 @@ class MlflowSink:
             "saved_epochs": float(standing.saved_epochs),
         }
         values |= {f"trials_{state}": float(count) for state, count in ended.items()}
-        self._values(self.parent, values, step=sum(ended.values()) + self.history.promotions)
+        self._values(self.parent, values, step)
 
     def _refresh(self) -> None:
         """Brings the tags `pareto.rank` and `pareto.on_front` of Finished trials up to date; only changes are sent."""
@@ -275,6 +277,7 @@ class MlflowSink:
                     self.shown[trial] = tags
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
+        self._stand(last=True)
         view = front_of(self.output)
         values = {"trials": float(data["trials"]), "seconds": float(data["seconds"]), **best_of(view)}
         values |= {"front_hypervolume": float(data["hypervolume"]), "front_members": float(data["front_size"])}

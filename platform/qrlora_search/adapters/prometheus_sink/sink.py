@@ -15,6 +15,8 @@ from qrlora_search.values.errors import UserError
 from qrlora_search.values.states import TrialState
 
 HOST = "127.0.0.1"
+_LAST = {"confirm_planned", "closed"}
+"""Kinds after which no trial comes for a while, so that what is not told then stays untold."""
 
 
 class MetricsSink:
@@ -59,19 +61,20 @@ class MetricsSink:
             self.failures.inc()
         if event.kind in {"opened", "resumed"} and self.history.plan is not None:
             self._describe(self.history.plan)
-        if event.kind in {"opened", "scored", "started", "promoted", "ended"}:
-            self._stand()
+        if event.kind in {"opened", "scored", "started", "promoted", "ended", *_LAST}:
+            self._stand(last=event.kind in _LAST)
 
     def _describe(self, plan: SearchPlan) -> None:
         self.budget.set(plan.budget)
         data = "STAND-IN" if plan.stand_in else plan.data.kind
         self.info.labels(self.history.search_id, plan.task, plan.model.name, data, plan.space.selection.on).set(1)
 
-    def _stand(self) -> None:
+    def _stand(self, last: bool = False) -> None:
+        """Sets where the search stands; of a large one not at each event, but where no trial comes for a while."""
         for state, count in self.history.ended.items():
             self.trials.labels(str(state)).set(count)
         self.trials.labels("running").set(self.history.started - sum(self.history.ended.values()))
-        if (None, "selection") not in self.history.scored or not self.sparing.due:
+        if (None, "selection") not in self.history.scored or not (last or self.sparing.due):
             return
         with self.sparing.taking():
             standing = standing_of(self.history)
