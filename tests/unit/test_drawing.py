@@ -39,7 +39,7 @@ def scored(number, split, share):
     return number, "scored", {"split": split, "metrics": {"accuracy": share}, "packed": guesses(share), "loss": 0.5}
 
 
-def make_history(kind="folder", control=0.75, head_only=None) -> History:
+def make_history(kind="folder", control=0.75, head_only=None, harder=0.0) -> History:
     source = Source(kind=kind, asked="auto", name="somewhere")
     the_plan = plan(5).model_copy(update={"data": source})
     events = [
@@ -50,7 +50,7 @@ def make_history(kind="folder", control=0.75, head_only=None) -> History:
             {"made": [], "labels": {"selection": pack(LABELS), "validation": pack(LABELS)}, "seconds": 1},
         ),
         scored(None, "selection", control),
-        scored(None, "validation", control),
+        scored(None, "validation", control - harder),
     ]
     trials = dict(SCORES) | ({HEAD_ONLY: (0, head_only)} if head_only else {})
     for number, (count, share) in trials.items():
@@ -62,7 +62,7 @@ def make_history(kind="folder", control=0.75, head_only=None) -> History:
             (number, "started", {}),
             (number, "report", {**report, "metrics": {"accuracy": share}}),
             (number, "ended", {"state": "stopped" if number == 2 else "finished", "reason": "because"}),
-            scored(number, "validation", share - 0.05),
+            scored(number, "validation", share - 0.05 - harder),
         ]
         if number == HEAD_ONLY:
             events.append(scored(number, "selection", share))
@@ -230,6 +230,9 @@ def test_a_confirmed_front_shows_what_the_selection_promised(capsys):
     assert 0 < derived.probability <= 1
     assert view.hypervolume.raw > view.hypervolume.without_derived
     assert view.confirmation.curse == pytest.approx(np.mean([0.0075, 0.1575, 0.0175, 0.0175]))
+    first, report = [one.first.score for one in view.members], [one.report[0].score for one in view.members]
+    assert view.confirmation.splits_apart == 0.0
+    assert view.confirmation.curse_report == pytest.approx(np.mean(first) - np.mean(report))
     assert {one.name: (one.trial, one.kept) for one in view.picks}["best"] == (4, None)
     plot = plot_data(view)
     assert plot.members_derived == [False, True, False]
@@ -245,6 +248,16 @@ def test_a_confirmed_front_shows_what_the_selection_promised(capsys):
     assert "(mean over 4 candidates)" in said
     for part in ("P on front", "winner's curse", "pick knee", "pick one-se", "core-seconds", "4, 30 kept", "V front"):
         assert part in said
+
+
+def test_a_report_split_that_is_harder_for_the_control_too_is_no_curse(capsys):
+    even, harder = (build_front_view(make_history(harder=less), "complete", 1.0) for less in (0.0, 0.1))
+    assert (even.confirmation.splits_apart, harder.confirmation.splits_apart) == pytest.approx((0.0, 0.1))
+    assert harder.members[0].report[0].score == pytest.approx(even.members[0].report[0].score - 0.1)
+    assert harder.confirmation.curse_report == pytest.approx(even.confirmation.curse_report)
+    assert even.confirmation.curse_report == pytest.approx(0.05)
+    show_front(make_console(), harder, "out")
+    assert "less +0.1000 by which the control differs there" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_file_of_version_1_is_read_from_its_record_or_refused(tmp_path):

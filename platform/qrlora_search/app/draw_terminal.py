@@ -119,7 +119,8 @@ def curse_lines(view: FrontView) -> list[str]:
         told = sum(each.confirmed is not None for each in one.candidates)
         parts.append(f"{one.curse:+.4f} against further seeds (mean over {told} candidates)")
     if one.curse_report is not None and not view.plan.on_validation:
-        parts.append(f"{one.curse_report:+.4f} against the report split (mean over {len(view.members)} members)")
+        less = "" if one.splits_apart is None else f", less {one.splits_apart:+.4f} by which the control differs there"
+        parts.append(f"{one.curse_report:+.4f} against the report split{less} (mean over {len(view.members)} members)")
     lead = f"; without {one.lead:+.4f} by which its warm-up differs from the mean of all" if one.lead else ""
     return [f"winner's curse: the score that brought a member in promised {', '.join(parts)}{lead}"] if parts else []
 

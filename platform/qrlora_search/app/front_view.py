@@ -147,7 +147,8 @@ class ConfirmationView(Frozen):
 
     epochs_allowed, epochs_spent: of confirmation, against search_epochs of the search itself. seeds: of batch order.
     curse: mean over candidates of first minus confirmed score; curse_report: mean over members of first minus the score
-    on the first report split (that difference has the two splits' own difference in it, too). lead: how far the
+    on the first report split, less splits_apart, which is the same of the better control: nothing brought it in, so
+    that it tells how the two splits differ (None, and not taken off, in files of earlier versions). lead: how far the
     search's own warm-up is above the mean of all of them, by their controls; the scores that the search saw have it in
     them, curse and curse_report do not.
     """
@@ -163,6 +164,7 @@ class ConfirmationView(Frozen):
     candidates: list[CandidateView]
     curse: float | None
     curse_report: float | None
+    splits_apart: float | None = None
     lead: float = 0.0
 
 

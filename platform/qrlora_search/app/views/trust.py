@@ -17,7 +17,8 @@ def confirmation_view(standing: Standing, members: list[MemberView]) -> Confirma
     points = confirmation.candidates if standing.is_confirmed else [one.point for one in standing.raw_front()]
     candidates = [_candidate(standing, point) for point in points]
     shown = [one for one in candidates if one.confirmed is not None]
-    reported = [(one.first.score, one.report[0].score) for one in members if one.report]
+    apart = _splits_apart(standing)
+    reported = [one.first.score - standing.lead - one.report[0].score - (apart or 0.0) for one in members if one.report]
     return ConfirmationView(
         status="confirmed" if standing.is_confirmed else "unconfirmed",
         reason=confirmation.reason if standing.is_confirmed else why_not(standing),
@@ -29,9 +30,18 @@ def confirmation_view(standing: Standing, members: list[MemberView]) -> Confirma
         warmups=plan.space.confirm.warmups,
         candidates=candidates,
         curse=_mean([one.first - standing.lead - (one.confirmed or 0.0) for one in shown]),
-        curse_report=_mean([first - standing.lead - report for first, report in reported]),
+        curse_report=_mean(reported),
+        splits_apart=apart,
         lead=standing.lead,
     )
+
+
+def _splits_apart(standing: Standing) -> float | None:
+    """Returns how far the better control's score on the selection split is above that on the first report split."""
+    control, split = standing.better_control, standing.task.report_splits[0]
+    if not standing.scores(control, split):
+        return None
+    return standing.control_score(control) - standing.metrics(control, split)[standing.task.objective]
 
 
 def search_epochs(standing: Standing) -> int:
