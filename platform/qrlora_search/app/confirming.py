@@ -2,7 +2,7 @@
 
 A round is one further seed for every point whose place is still open, on one of the plan's warm-ups, in turn, the
 search's own last. Rounds end before the next begins, so that what is trained does not depend on how many run side by
-side.
+side. What a round trains is recorded before it begins: after a kill its scores would decide otherwise.
 """
 
 import threading
@@ -75,7 +75,13 @@ class Confirming(Interruptible):
     def _next_round(self) -> None:
         seeds = self.history.confirmation.seeds
         while not self.queue and self.round < len(seeds):
-            self._queue_round(seeds[self.round])
+            if self.round not in self.history.confirmation.rounds:
+                trials = self._affordable(seeds[self.round])
+                if trials:
+                    self._append("confirm_round", {"round": self.round, "trials": trials})
+            ended = {(run.trial, run.seed) for run in self.history.confirmation.runs.values() if run.state is not None}
+            asked = [(trial, seeds[self.round]) for trial in self.history.confirmation.rounds.get(self.round, [])]
+            self.queue = [one for one in asked if one not in ended]
             self.round += 1
         if not self.queue:
             self._close()
@@ -101,9 +107,9 @@ class Confirming(Interruptible):
                 scored = self.scorer.score(Wanted(None, warm_up=warm_up), "selection")
                 self._append("confirm_control", {"warm_up": warm_up, **scored})
 
-    def _queue_round(self, seed: int) -> None:
-        """Queues one training for each trial whose place is open, as far as the epochs go."""
-        confirmation = self.history.confirmation
+    def _affordable(self, seed: int) -> list[int]:
+        """Returns the trials whose place is open and that were not trained with a seed, as far as the epochs go."""
+        confirmation, found = self.history.confirmation, []
         left = confirmation.allowed - confirmation.epochs
         for trial in self._open_trials():
             mine = [run for run in confirmation.runs.values() if (run.trial, run.seed) == (trial, seed)]
@@ -113,7 +119,8 @@ class Confirming(Interruptible):
             epochs = self.history.trials[trial].configuration.epochs
             if epochs <= left:
                 left -= epochs
-                self.queue.append((trial, seed))
+                found.append(trial)
+        return found
 
     def _open_trials(self) -> list[int]:
         """Returns the trials to train in the next round: in the first all of the candidates' and the head-only control,

@@ -55,13 +55,15 @@ class Confirmation:
     """Further trainings and derived adapters.
 
     candidates: the raw front when confirmation began, smallest first. allowed: epochs. seeds: those that may be used.
-    closed: whether it has ended, and no trial was started since. derived: scores by (trial, kept, split). controls:
+    rounds: the trials of each round that has begun, by its seed's place. closed: whether it has ended, and no trial was
+    started since. derived: scores by (trial, kept, split). controls:
     what the further warm-ups score without adapter, by (warm-up, split). lost: epochs of trainings that began anew.
     """
 
     candidates: list[Point] = field(default_factory=list)
     allowed: int = 0
     seeds: list[int] = field(default_factory=list)
+    rounds: dict[int, list[int]] = field(default_factory=dict)
     runs: dict[int, ConfirmRun] = field(default_factory=dict)
     closed: bool = False
     reason: str = ""
@@ -88,6 +90,11 @@ class Confirmation:
         """Takes which points are confirmed, and with what."""
         self.candidates = [(trial, kept) for trial, kept in data["candidates"]]
         self.allowed, self.seeds, self.closed = data["epochs"], list(data["seeds"]), False
+        self.rounds = {}
+
+    def on_round(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes what a round trains, in its order."""
+        self.rounds[int(data["round"])] = list(data["trials"])
 
     def on_started(self, trial: int | None, data: dict[str, Any]) -> None:
         """Takes the start of a further training, or its start anew."""
