@@ -28,7 +28,7 @@ BETWEEN = ("before:report", "before:decision", "before:ended", "after:trial-.sta
 IN_MLFLOW = ("opened", "scored", "started", "report", "ended")
 """MLflow has an event, and the note of that is missing."""
 DERIVED = ("after:engine:1", "before:derived:2", "after:derived:1", "after:confirm_planned:1")
-CONFIRMING = ("started", "report", "scored", "ended", "closed")
+CONFIRMING = ("round", "started", "report", "scored", "ended", "closed")
 """Of trainings with further seeds: one kill after each."""
 AT_THE_END = ("before:scored:2", "before:confirm_scored:1", "after:front.json:1", "before:closed:1", "after:closed:1",
               "after:mlflow-closed:1", "before:delivered:1", "after:delivered:1")  # fmt: skip

@@ -55,7 +55,10 @@ def search(
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow address; by default runs/mlflow.db")] = None,
     train_limit: Annotated[int | None, typer.Option(help="use at most so many rows of train")] = None,
     warm_start: Annotated[
-        str | None, typer.Option(help="output of an earlier search, whose front is tried first")
+        str | None,
+        typer.Option(
+            help="output of an earlier search, whose front is tried first (its raw one where it is UNCONFIRMED)"
+        ),
     ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="serve metrics for Prometheus on this port")] = None,
     cpus_per_trial: Annotated[int | None, typer.Option(help="processors a trial; by default one on a cluster")] = None,

@@ -108,7 +108,9 @@ class MemberView(Frozen):
 
 
 class PointView(Frozen):
-    """One trial as a point of a plot: its size, its newest score on the selection split, and how it ended.
+    """One trial as a point of a plot: its size, its newest score on the selection split, and how it ended. The score is
+    as the trial was trained, in the plan's precision, which is what the stopping rule and the raw front go by; that of
+    a member, a candidate, a derived point or a control is in float32.
 
     state: finished, stopped, failed, unfinished, or derived: `kept` largest coefficients of a Finished trial.
     """
