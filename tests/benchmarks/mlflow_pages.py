@@ -1,4 +1,4 @@
-"""MLflow with many trials: the sink's time for each, and how long its pages take in a real browser.
+"""MLflow with many trials: the sink's time for each, and how long its pages and the explorer take in a real browser.
 
     python -m tests.benchmarks.mlflow_pages --trials 1000 --trial-seconds 6
 
@@ -102,6 +102,20 @@ def pages(place: Place, address: str, link: str) -> None:
         print("errors:", json.dumps(seen.errors[:3]))
 
 
+def explorer(place: Place, address: str) -> None:
+    """Print how long the explorer takes until its front is drawn, the first time and again."""
+    port, seen = free_port(), Seen()
+    command = ["explorer", "--port", str(port), "--tracking-uri", address]
+    with served(place, command, f"http://127.0.0.1:{port}") as ready, browser_page(seen) as page:
+        for turn in ("first", "again"):
+            page.goto("about:blank")
+            began = time.monotonic()
+            page.goto(ready)
+            page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
+            print(f"explorer, {turn}: {time.monotonic() - began:.2f} s")
+    print("errors:", json.dumps(seen.errors[:3]))
+
+
 def main() -> None:
     """Run it all in a folder that is removed in the end."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,7 +128,9 @@ def main() -> None:
         folder = Path(name)
         address = f"sqlite:///{folder}/mlflow.db"
         link = logged(address, folder, given.trials, given.trial_seconds)
-        pages(Place(folder, folder / "cache", "sst2"), address, link)
+        place = Place(folder, folder / "cache", "sst2")
+        pages(place, address, link)
+        explorer(place, address)
 
 
 if __name__ == "__main__":
