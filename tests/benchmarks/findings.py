@@ -9,11 +9,13 @@ A seed is a warm-up, a draw of the rows of train (where --train-limit leaves som
 configuration differs from one of them, the first, in one thing; bases and ways to count that a space holds fixed are
 searches of their own on the same warm-up. Nothing is selected, so all are scored on the report split. What is kept, in
 tests/benchmarks/findings_data, are packed predictions without texts; more seeds or searches join what is kept where
-the warm-up's control is the same. Killed, the same command goes on.
+the warm-up's control is the same. What was kept of other rows, data or another precision is refused before anything
+is trained, with exit code 2. Killed, the same command goes on.
 """
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -26,6 +28,7 @@ from qrlora_search.app.planning import Planned, plan_search
 from qrlora_search.app.reproducing import score_all
 from qrlora_search.app.request import Checked, SearchRequest, check_request
 from qrlora_search.describe.configuration import Matrix
+from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.presets import Preset, paper_space
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.describe.protocols import Parameters
@@ -35,20 +38,32 @@ from qrlora_search.method.families import attention_weights, read_config
 from qrlora_search.method.fine_tuning import read_weights
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.values.errors import UserError
 from qrlora_search.values.states import TrialState
 
 HERE = Path(__file__).parent / "findings_data"
+EMBEDDED = "all-MiniLM-L6-v2"
+"""The name of the model that --model is by default."""
 FIRST = "QR, Wq Wv, last third, tau 0.5, lr 0.01"
 HEAD = "head alone, trained"
 TILT = 0.25
 MATCHED = 0.02
 """The learning rate at which steps along the unit rows of other bases are about as large as along QR's at 0.01."""
 MATCHED_SVD, MATCHED_RANDOM = f"SVD, lr {MATCHED}", f"random basis, lr {MATCHED}"
-SEARCHES = ("main", "threshold", "warmed-up", "matched", "tilted", "gradient", "tilted-front")
 FRONT = {"tau 0.25": {"tau": 0.25}, FIRST: {}, "tau 0.75": {"tau": 0.75}, "all four matrices": {"matrices": "qkvo"}}
 """A front of four sizes, and what differs in them from the first configuration."""
 BY_GRADIENT, MORE_Q, MORE_V = ", by gradient", ", more of Wq", ", more of Wv"
 """Behind a configuration's name: the same in another form, at the same or nearly the same count."""
+SEARCHES = {
+    "main": FIRST,
+    "threshold": "ranks by threshold",
+    "warmed-up": "bases of the warmed-up weights",
+    "matched": MATCHED_SVD,
+    "tilted": "more of Wq than of Wv",
+    "gradient": f"tau 0.25{BY_GRADIENT}",
+    "tilted-front": f"tau 0.25{MORE_Q}",
+}
+"""The searches of a seed, each with a configuration that it alone trains."""
 Named = dict[str, Parameters]
 
 
@@ -161,7 +176,9 @@ def checked(asked: argparse.Namespace, seed: int, folder: str) -> Checked:
 
 
 def plans(asked: argparse.Namespace) -> Iterator[tuple[int, Planned, Named]]:
-    """Yield every search: its seed, its plan, and its configurations by name."""
+    """Yield every search: its seed, its plan, and its configurations by name. Raises UserError before the first where
+    its rows could not join what is kept.
+    """
     for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
         one = checked(asked, seed, "main")
         table = paper_space(one.space).model_dump(mode="json")
@@ -170,6 +187,7 @@ def plans(asked: argparse.Namespace) -> Iterator[tuple[int, Planned, Named]]:
         ways = {**table["bases"], "directions": ["order", "gradient"]}
         main = SearchSpace.model_validate({**table, "head": heads, "bases": ways})
         planned = plan_search(replace(one, space=main))
+        check_kept(planned.plan)
         depth = planned.plan.encoder.layers
         if "main" in asked.only:
             yield seed, *filled(planned, main_rows(main, depth))
@@ -228,14 +246,9 @@ def keep(asked: argparse.Namespace, searches: list[tuple[int, Planned, Named]]) 
         for name, one in mine.items():
             if one is not None:
                 rows.setdefault(name, {})[str(seed)] = one
-    facts: dict[str, Any] = {
-        "task": plan.task, "stand_in": plan.stand_in, "model": plan.model.name, "precision": plan.precision,
-        "data_hash": plan.data.fingerprint, "train_rows": plan.counts.train, "split": split,
-        "encoder_parameters": plan.encoder.parameters,
-    }  # fmt: skip
     HERE.mkdir(exist_ok=True)
     file = HERE / f"{plan.task}.json"
-    content = {"version": 1, "facts": facts, "labels": labels, "controls": controls, "rows": rows}
+    content = {"version": 1, "facts": facts_of(plan), "labels": labels, "controls": controls, "rows": rows}
     if file.exists():
         content = joined(json.loads(file.read_text(encoding="utf-8")), content, whole=set(asked.only) >= set(SEARCHES))
     content["facts"]["seeds"] = len(content["controls"])
@@ -243,18 +256,43 @@ def keep(asked: argparse.Namespace, searches: list[tuple[int, Planned, Named]]) 
     return file
 
 
+def facts_of(plan: SearchPlan) -> dict[str, Any]:
+    """Return what the rows of all seeds have in common; only rows of the same facts are kept in one table."""
+    return {
+        "task": plan.task, "stand_in": plan.stand_in, "model": plan.model.name, "precision": plan.precision,
+        "data_hash": plan.data.fingerprint, "train_rows": plan.counts.train, "split": next(iter(plan.counts.report)),
+        "encoder_parameters": plan.encoder.parameters,
+    }  # fmt: skip
+
+
+def check_kept(plan: SearchPlan) -> None:
+    """Raise UserError where the rows of a plan could not join what is kept of its task: known before any training."""
+    file = HERE / f"{plan.task}.json"
+    if file.exists():
+        check_facts(json.loads(file.read_text(encoding="utf-8"))["facts"], facts_of(plan))
+
+
+def check_facts(kept: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise UserError where what is kept was measured with other facts, with each of them."""
+    differ = [f"{name} {kept.get(name)!r}, asked {value!r}" for name, value in new.items() if kept.get(name) != value]
+    if differ:
+        raise UserError(
+            f"what is kept of {new['task']} has {'; '.join(differ)}: ask as then (docs/findings.md has the command), "
+            f"or take {HERE.name}/{new['task']}.json away"
+        )
+
+
 def joined(kept: dict[str, Any], new: dict[str, Any], *, whole: bool) -> dict[str, Any]:
     """Return what is kept with new seeds and rows. A seed whose warm-up is another one than before (its control
-    predicts otherwise, as on another processor) is replaced where all of its searches are there, and else refused.
+    predicts otherwise, as on another processor) is replaced where all of its searches are there, and else refused, as
+    are other facts or labels: UserError.
     """
-    differ = {name for name in new["facts"] if kept["facts"].get(name) != new["facts"][name]}
-    if differ or kept["labels"] != new["labels"]:
-        raise SystemExit(
-            f"what is kept has another {', '.join(sorted(differ)) or 'label'}: take it away, or ask as then"
-        )
+    check_facts(kept["facts"], new["facts"])
+    if kept["labels"] != new["labels"]:
+        raise UserError("what is kept has another label: take it away, or ask as then")
     changed = {seed for seed, packed in new["controls"].items() if kept["controls"].get(seed, packed) != packed}
     if changed and not whole:
-        raise SystemExit(f"seeds {', '.join(sorted(changed))}: another warm-up than what is kept; train all searches")
+        raise UserError(f"seeds {', '.join(sorted(changed))}: another warm-up than what is kept; train all searches")
     rows = {}
     for name in [*kept["rows"], *(one for one in new["rows"] if one not in kept["rows"])]:
         before = {seed: row for seed, row in kept["rows"].get(name, {}).items() if seed not in changed}
@@ -263,21 +301,25 @@ def joined(kept: dict[str, Any], new: dict[str, Any], *, whole: bool) -> dict[st
 
 
 def main() -> None:
-    """Train and keep."""
+    """Train and keep. Raises SystemExit with 2 where that is refused."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--seeds", type=int, default=8, help="how many")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=SEARCHES, default=SEARCHES, help="searches of a seed")
+    parser.add_argument("--only", nargs="+", choices=list(SEARCHES), default=list(SEARCHES), help="searches of a seed")
     parser.add_argument("--train-limit", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=Path("runs/findings"))
     asked = parser.parse_args()
-    asked.output.mkdir(parents=True, exist_ok=True)
-    searches = list(plans(asked))
-    train(searches)
-    print(f"kept: {keep(asked, searches)}")
+    try:
+        searches = list(plans(asked))
+        asked.output.mkdir(parents=True, exist_ok=True)
+        train(searches)
+        print(f"kept: {keep(asked, searches)}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ a task the questions are one family, by Holm's rule at 5 %: what is not rejected
 """
 
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.benchmarks.findings import FIRST, FRONT, HEAD, HERE, MATCHED_RANDOM, MATCHED_SVD
+from tests.benchmarks.findings import EMBEDDED, FIRST, FRONT, HEAD, HERE, MATCHED_RANDOM, MATCHED_SVD, SEARCHES
 from tests.benchmarks.findings_fronts import FORMS, moved
 
 from qrlora_search.app.over_seeds import difference_and_p, score_over_seeds
@@ -52,7 +53,7 @@ QUESTIONS = (
 )
 HEADING = """# Findings
 
-    python -m tests.benchmarks.findings --task TASK --data "$GLUE"
+    python -m tests.benchmarks.findings --task TASK --data "$GLUE" ...    # each task's own command is above its table
     python -m tests.benchmarks.findings_report
 
 One configuration (pivoted QR, Wq and Wv of the last third of the layers, tau 0.5, learning rate 0.01, frozen head,
@@ -149,9 +150,33 @@ class Kept:
             f"{self.task.objective} on {facts['split']} (n = {len(self.labels):,}), {facts['precision']}"
         )
 
+    def commands(self) -> list[str]:
+        """Return what trains the kept rows: a command for each run of consecutive seeds."""
+        facts, runs = self.facts, list[list[int]]()
+        for seed in sorted(map(int, self.rows[CONTROL])):
+            if runs and runs[-1][-1] == seed - 1:
+                runs[-1].append(seed)
+            else:
+                runs.append([seed])
+        there = [search for search, row in SEARCHES.items() if row in self.rows]
+        options = {
+            "--task": facts["task"],
+            "--data": "stand-in" if facts["stand_in"] else '"$GLUE"',
+            "--model": None if facts["model"] == EMBEDDED else facts["model"],
+            "--train-limit": facts["train_rows"],
+            "--only": None if len(there) == len(SEARCHES) else " ".join(there),
+        }
+        words = " ".join(f"{option} {value}" for option, value in options.items() if value is not None)
+        return [
+            f"python -m tests.benchmarks.findings {words} --seeds {len(run)}"
+            + (f" --first-seed {run[0]}" if run[0] else "")
+            for run in runs
+        ]
+
     def section(self, answers: list[Answer]) -> list[str]:
         """Return the task's part of the page."""
-        lines = [f"## {self.title()}", "", "| configuration | adapter parameters | score |", "| --- | --- | --- |"]
+        lines = [f"## {self.title()}", "", *(f"    {one}" for one in self.commands()), ""]
+        lines += ["| configuration | adapter parameters | score |", "| --- | --- | --- |"]
         for name in self.rows:
             seeds = sorted(self.rows[name], key=int)
             mean = score_over_seeds(self.task.statistic, self.labels, self.runs(name, seeds))
@@ -187,7 +212,25 @@ def overview(tables: list[tuple[Kept, list[Answer]]]) -> list[str]:
             cells.append(f"**{words}**" if one is not None and one.told else words + (" ~" if words else ""))
         if any(cells):
             lines.append(f"| {question} | {' | '.join(cells)} |")
-    return ["Differences in short; ~: not told apart, or too few seeds for a claim.", "", *lines, ""]
+    words = "Differences in short; ~: not told apart, or too few seeds for a claim."
+    return [*textwrap.wrap(" ".join([words, *fewer(tables)]), 117), "", *lines, ""]
+
+
+def fewer(tables: list[tuple[Kept, list[Answer]]]) -> list[str]:
+    """Return a sentence for each task that answers fewer than all questions, or from too few seeds for a claim."""
+    most, sentences = len(QUESTIONS) + len(FORMS), []
+    for kept, answers in tables:
+        few = sum(not one.enough for one in answers)
+        if len(answers) == most and not few:
+            continue
+        words = f"{kept.facts['task']} answers {len(answers)} of the {most} questions"
+        if not any(one.question in FORMS for one in answers):
+            words += " (its fronts were not measured)"
+        if few:
+            which = "all" if few == len(answers) else f"{few}"
+            words += f", {which} of them from fewer than the {LEAST_SEEDS} seeds that a claim needs"
+        sentences.append(f"{words}.")
+    return sentences
 
 
 def draw(tables: list[tuple[Kept, list[Answer]]], path: Path) -> None:

@@ -3,6 +3,8 @@
 import pytest
 from tests.benchmarks.findings import joined
 
+from qrlora_search.values.errors import UserError
+
 
 def table(controls, **rows: dict):
     return {"facts": {"task": "cola"}, "labels": "L", "controls": controls, "rows": rows}
@@ -22,12 +24,12 @@ def test_more_seeds_and_more_rows_join():
 def test_another_warm_up_replaces_a_seed_whole_or_is_refused():
     new = table({"1": "z"}, other={"1": 9})
     assert joined(KEPT, new, whole=True)["rows"] == {"plain": {"0": 1}, "other": {"1": 9}}
-    with pytest.raises(SystemExit, match="seeds 1: another warm-up"):
+    with pytest.raises(UserError, match="seeds 1: another warm-up"):
         joined(KEPT, new, whole=False)
 
 
 def test_other_facts_or_labels_do_not_join():
-    with pytest.raises(SystemExit, match="another task"):
+    with pytest.raises(UserError, match="has task 'cola', asked 'rte'"):
         joined(KEPT, {**table({}), "facts": {"task": "rte"}}, whole=True)
-    with pytest.raises(SystemExit, match="another label"):
+    with pytest.raises(UserError, match="another label"):
         joined(KEPT, {**table({}), "labels": "M"}, whole=True)
