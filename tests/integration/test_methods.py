@@ -8,6 +8,7 @@ import torch
 
 from qrlora_search.describe.configuration import AdaptedMatrix, Configuration
 from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.method.adapter import LowRank
 from qrlora_search.method.bases import pivoted_qr, random_basis, svd
 from qrlora_search.method.directions import BATCHES
 from qrlora_search.method.families import encoder_shape, head_names, projection_name
@@ -133,6 +134,33 @@ def test_the_adapted_model_is_the_model_with_the_update_added(method):
         for place in range(0, len(tokens), 7):
             ids = torch.from_numpy(tokens.ids_T[tokens.index(np.array([place]))[0]].astype(np.int64))
             np.testing.assert_allclose(model.eval()(input_ids=ids).logits[0].numpy(), ours[place], atol=1e-5)
+
+
+def test_a_small_change_of_svd_lora_is_not_lost_in_bfloat16():
+    """Its update is the difference of two near equal products, which rounding them before it would leave little of."""
+    random = torch.Generator().manual_seed(2)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random)
+
+    left, values, right = torch.linalg.svd(0.05 * drawn(96, 96))
+    start = (left[:, :4] * values[:4].sqrt(), values[:4, None].sqrt() * right[:4])
+    up, down = (part + 1e-3 * drawn(*part.shape) for part in start)
+    x = drawn(200, 96).bfloat16()
+    exact = x.double() @ (up.double() @ down.double() - start[0].double() @ start[1].double()).T
+
+    def off(update: torch.Tensor) -> float:
+        return float((update.double() - exact).norm() / exact.norm())
+
+    adapter = LowRank(up, down, start)
+    frozen = (torch.zeros(96, 96).bfloat16(), torch.zeros(96).bfloat16())
+    assert off(adapter.project(x, frozen)) < 0.03
+    assert off(x @ adapter.merged(frozen[0]).T) < 0.03
+
+    def product(up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+        return (x @ down.bfloat16().T) @ up.bfloat16().T
+
+    assert off(product(up, down) - product(*start)) > 0.3
 
 
 def plain_batch(model, bench, batch, family):
