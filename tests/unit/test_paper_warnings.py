@@ -3,6 +3,8 @@
 import pytest
 
 from qrlora_search.app.paper_table import warnings_of
+from qrlora_search.app.reproducing import distinct
+from qrlora_search.describe.presets import PRESETS
 from scripted import plan
 
 ROBERTA = {"family": "roberta", "layers": 12, "width": 768, "heads": 12, "parameters": 124_645_632}
@@ -48,3 +50,12 @@ def test_each_difference_is_warned_of(changed, words):
     first, last = warnings_of(planned(**changed))
     assert words in first
     assert last.startswith("not published")
+
+
+def test_rows_that_a_shallow_model_does_not_tell_apart_are_said_to_be_left_out():
+    words = "QR-LoRA, Wo, last 4 is left out: on 1 layer it is the same as QR-LoRA, Wo, all layers"
+    assert words in warnings_of(planned(shape={"layers": 1}))
+    assert not [one for one in warnings_of(planned(shape={"layers": 2})) if "left out" in one]
+    names = {one.name for one in PRESETS}
+    assert {one.name for one in distinct(1)} == names - {"QR-LoRA, Wo, last 4"}
+    assert {one.name for one in distinct(2)} == names

@@ -12,7 +12,7 @@ from rich.table import Table
 from qrlora_search.app.over_seeds import Floats, difference_over_seeds, score_over_seeds
 from qrlora_search.app.paper_counts import can_be_checked
 from qrlora_search.app.report_files import write_atomically
-from qrlora_search.app.reproducing import Group, score_all, trial_of
+from qrlora_search.app.reproducing import Group, left_out, score_all, trial_of
 from qrlora_search.describe.plan import Frozen, SearchPlan
 from qrlora_search.describe.presets import PAPER_MODEL, PAPER_ROWS, Cells, Preset
 from qrlora_search.describe.tasks import Task, find_task
@@ -41,7 +41,9 @@ class Cell(Frozen):
 
 
 class Row(Frozen):
-    """One row. seeds: how many of the warm-ups gave it; a failed trial gives none."""
+    """One row. seeds: how many of the warm-ups gave it; a failed trial gives none, and where all failed there is no
+    word of what is adapted, no count and no cell.
+    """
 
     name: str
     adapts: str
@@ -105,6 +107,11 @@ def warnings_of(plan: SearchPlan) -> list[str]:
             f"{plan.counts.train:,} rows of train, the paper's min(10,000, all): {plan.counts.selection:,} are set "
             "aside as the selection split"
         )
+    layers = plan.encoder.layers
+    found += [
+        f"{row} is left out: on {layers} layer{'s' if layers > 1 else ''} it is the same as {first}"
+        for row, first in left_out(layers)
+    ]
     found.append("not published: learning rates, batch size, adapter epochs, length, seeds; LoRA's places are a guess")
     return found
 
@@ -112,14 +119,14 @@ def warnings_of(plan: SearchPlan) -> list[str]:
 def _row(group: Group, histories: dict[int, History], preset: Preset | None) -> Row:
     plan = next(iter(group.planned.values())).plan
     numbers: dict[int, int | None] = {}
-    words, counts, head = "nothing", [0], 0
+    words, counts, head = ("nothing", {0}, 0) if preset is None else ("", set[int](), 0)
     for seed, history in histories.items():
         trial = None if preset is None else trial_of(history, group.planned[seed], preset)
         if preset is None:
             numbers[seed] = None
         elif trial is not None:
             numbers[seed], words = trial.number, trial.configuration.words
-            counts = sorted({*(counts if counts != [0] else []), trial.configuration.parameters})
+            counts.add(trial.configuration.parameters)
             head = plan.encoder.head_parameters if trial.configuration.head == "trained" else 0
     published = {} if preset is None or group.size is not None else preset.cells  # known at the paper's size alone
     cells = _cells(find_task(plan.task), histories, numbers, None if preset is None else published)
@@ -127,7 +134,7 @@ def _row(group: Group, histories: dict[int, History], preset: Preset | None) -> 
         name=CONTROL if preset is None else preset.name,
         adapts=words,
         scaled="" if preset is None else preset.scaled(plan.encoder.layers),
-        parameters=counts,
+        parameters=sorted(counts),
         head_parameters=head,
         published_parameters=None if preset is None else preset.parameters,
         seeds=len(numbers),
@@ -186,10 +193,7 @@ def show_table(console: Console, table: PaperTable, seeds: int) -> None:
                  "minus control, 95 %"):  # fmt: skip
         shown.add_column(name)
     for row in table.rows:
-        counts = "-".join(f"{one:,}" for one in dict.fromkeys([row.parameters[0], row.parameters[-1]]))
-        published = f" ({row.published_parameters:,})" if row.published_parameters else ""
-        adapts = row.adapts + (f" ({row.scaled})" if row.scaled else "")
-        shown.add_row(row.name, adapts, counts + published, f"{row.head_parameters:,}", *_cells_in_words(row))
+        shown.add_row(row.name, *_what_in_words(row), *_cells_in_words(row))
     console.print(shown)
     console.print(
         f"Intervals are {_over(seeds)}; differences are paired. Blank: not published. ~: the interval includes 0.",
@@ -199,6 +203,16 @@ def show_table(console: Console, table: PaperTable, seeds: int) -> None:
 
 def _over(seeds: int) -> str:
     return "over warm-ups and examples at once" if seeds > 1 else "over examples, of one warm-up"
+
+
+def _what_in_words(row: Row) -> list[str]:
+    """Returns what a row adapts, its counts with the published one, and its head's; nothing where every seed failed."""
+    published = f"({row.published_parameters:,})" if row.published_parameters else ""
+    if not row.parameters:
+        return ["", published, ""]
+    counts = "-".join(f"{one:,}" for one in dict.fromkeys([row.parameters[0], row.parameters[-1]]))
+    adapts = row.adapts + (f" ({row.scaled})" if row.scaled else "")
+    return [adapts, f"{counts} {published}".rstrip(), f"{row.head_parameters:,}"]
 
 
 def _cells_in_words(row: Row) -> list[str]:
@@ -217,7 +231,9 @@ def _cells_in_words(row: Row) -> list[str]:
 
 
 def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
-    """Writes reproduce.json, reproduce.csv and reproduce.png into a folder."""
+    """Writes reproduce.json, reproduce.csv and reproduce.png into a folder. In the CSV a further metric is a column of
+    its name, the published one `published_` and its name.
+    """
     content = [one.model_dump(mode="json") for one in tables]
     write_atomically(folder / "reproduce.json", json.dumps(content, indent=1).encode())
     lines = [
@@ -228,6 +244,7 @@ def write_tables(tables: Sequence[PaperTable], folder: Path) -> None:
             "published_parameters": row.published_parameters, "seeds": row.seeds, "metric": table.objective,
             **cell.model_dump(exclude={"minus_control", "others", "published_others"}),
             **dict(zip(("minus_control", "minus_low", "minus_high"), cell.minus_control or (), strict=False)),
+            **cell.others, **{f"published_{name}": cell.published_others.get(name) for name in cell.others},
         }
         for table in tables
         for row in table.rows

@@ -93,10 +93,21 @@ def plan_group(checked: list[Checked]) -> Group:
 
 def distinct(depth: int) -> tuple[Preset, ...]:
     """Returns the rows that differ on a model of this depth: a shallow one may have one layer for the last four."""
-    kept: dict[tuple[str, str, int], Preset] = {}
-    for preset in PRESETS:
-        kept.setdefault((preset.method, preset.matrices, preset.layers(depth)), preset)
-    return tuple(kept.values())
+    return tuple(preset for preset, first in _with_first(depth) if preset is first)
+
+
+def left_out(depth: int) -> list[tuple[str, str]]:
+    """Returns the rows that are the same as an earlier one on a model of this depth: both names."""
+    return [(preset.name, first.name) for preset, first in _with_first(depth) if preset is not first]
+
+
+def _with_first(depth: int) -> list[tuple[Preset, Preset]]:
+    """Returns every row with the first that trains the same on a model of this depth; most often itself."""
+    firsts: dict[tuple[str, str, int], Preset] = {}
+    return [
+        (preset, firsts.setdefault((preset.method, preset.matrices, preset.layers(depth)), preset))
+        for preset in PRESETS
+    ]
 
 
 def run_groups(groups: list[Group], console: Console) -> int:
