@@ -20,6 +20,8 @@ import ray
 
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.scoring import Scorer, Weights
+from qrlora_search.describe.tasks import find_task
+from qrlora_search.method.sources import find_data
 from qrlora_search.record.events import Record, record_url
 from qrlora_search.record.history import history_of
 from qrlora_search.values.packing import unpack
@@ -160,6 +162,30 @@ def test_mlflow_has_one_parent_and_one_child_a_trial(done, place):
         on_front = {int(run.data.tags["qrlora.trial"]) for run in children.values() if
                     run.data.tags["pareto.on_front"] == "true"}  # fmt: skip
         assert on_front == {one.trial for one in view.members if one.kept is None}
+
+
+def test_every_member_is_an_mlflow_model_that_answers_as_the_record_says(done, place):
+    import mlflow
+
+    history, view = load(done[1])
+    task = find_task("sst2")
+    rows = find_data(str(place.folder / "data"), task).splits["validation"]
+    address, before = f"sqlite:///{place.folder}/runs/mlflow.db", mlflow.get_tracking_uri()
+    with tracking(address) as client:
+        experiment = client.get_experiment_by_name("qr-lora sst2").experiment_id
+        for one in view.members:
+            tag = f"adapter` = '{one.adapter}'" if one.kept else f"trial` = '{one.trial}'"
+            wanted = f"tags.`qrlora.search` = '{history.search_id}' AND tags.`qrlora.{tag}"
+            (child,) = client.search_runs([experiment], wanted)
+            mlflow.set_tracking_uri(address)
+            try:
+                found = mlflow.pyfunc.load_model(f"runs:/{child.info.run_id}/model").predict(rows[[*task.texts]])
+            finally:
+                mlflow.set_tracking_uri(before)
+            derived = history.confirmation.derived.get((one.trial, one.kept, "validation"))
+            recorded = unpack((derived or history.scored[one.trial, "validation"]).packed)
+            assert found["prediction"].tolist() == [task.labels[int(label)] for label in recorded]
+            assert len(set(recorded)) == 2  # no model that gives one answer to all
 
 
 def test_the_adapters_of_the_front_score_again_what_the_record_holds(done, place, monkeypatch):
