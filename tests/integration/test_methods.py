@@ -160,7 +160,7 @@ def test_a_small_change_of_svd_lora_is_not_lost_in_bfloat16():
     def product(up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
         return (x @ down.bfloat16().T) @ up.bfloat16().T
 
-    assert off(product(up, down) - product(*start)) > 0.3
+    assert off(product(up, down) - product(*start)) > 0.2
 
 
 def plain_batch(model, bench, batch, family):
