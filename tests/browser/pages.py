@@ -23,6 +23,15 @@ SWITCHES = [
 CHARTS = """() => document.querySelector('.parcoords .dimension')
     && [...document.querySelectorAll('.js-plotly-plot')].some(one => one.data?.length)"""
 """Whether MLflow has drawn a search's charts: parallel coordinates, which are not plotly's, and a scatter."""
+LINES = """() => {
+    const chart = document.querySelector('.parcoords');
+    let fiber = chart[Object.keys(chart).find(key => key.startsWith('__reactFiber$'))];
+    while (fiber && !Array.isArray(fiber.memoizedProps?.data)) fiber = fiber.return;
+    return fiber.memoizedProps.data;
+}"""
+"""What MLflow's parallel coordinates draw, a line for each entry. The lines themselves are on a canvas; this is the
+`data` of the React component around it, which hands it to the parcoords library as it is.
+"""
 DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].map(one => one.data.map(trace => ({
     type: trace.type, name: trace.name, x: Array.from(trace.x || []), y: Array.from(trace.y || []),
     dimensions: (trace.dimensions || []).map(each => ({label: each.label, values: Array.from(each.values || [])})),
@@ -44,8 +53,10 @@ class Seen:
         page.on("request", lambda one: None if _here(one.url) else self.outside.append(one.url))
 
     def _note(self, line) -> None:
-        """Note an error of the console; a resource that MLflow's own pages ask for in vain is none of ours."""
-        if "404 (Not Found)" not in line.text:
+        """Note an error of the console; a resource that MLflow's own pages ask for in vain is none of ours, nor is the
+        browser's notice that a layout settles a frame later.
+        """
+        if not any(one in line.text for one in ("404 (Not Found)", "ResizeObserver loop completed")):
             self.errors.append(f"{line.text} ({line.location.get('url', '')})")
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from browser.pages import CHARTS, DRAWN, Seen, browser_page, served, shoot, wait_for
+from browser.pages import CHARTS, DRAWN, LINES, Seen, browser_page, served, shoot, wait_for
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.reading import read_search
 from qrlora_search.record.history import HEAD_ONLY
@@ -60,7 +60,17 @@ def samples(text: str) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def mlflow_ui(place, search):
+def mixed(place):
+    """Return the output of a finished search over methods with and without tau, and what it printed."""
+    space = (place.folder / "space.toml").read_text() + '[methods]\nof = ["qr-lora", "lora", "full"]\nranks = [1]\n'
+    (place.folder / "mixed.toml").write_text(space)
+    result = place.run("--budget", "8", "--space", "mixed.toml", "--output", "runs/mixed")
+    assert result.returncode == 0, result.stdout
+    return place.folder / "runs" / "mixed", result.stdout
+
+
+@pytest.fixture(scope="module")
+def mlflow_ui(place, search, mixed):
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     with served(place, ["ui", "--port", str(port)], address) as ready:
@@ -90,12 +100,17 @@ def test_the_metrics_of_a_running_search_follow_its_record(search):
     assert max(one["qrlora_hypervolume"] for one in scrapes) <= standing.hypervolume + 1e-9
 
 
+def path_of(said: str) -> str:
+    """Return the path of MLflow's pages that a search printed."""
+    link = next(word for line in said.splitlines() if "viewStateShareKey" in line for word in line.split()[-1:])
+    assert link.startswith("http://127.0.0.1:5000/#/experiments/")
+    return link[link.index("#") :]
+
+
 def test_mlflow_opens_on_the_search_with_its_charts_in_place(search, mlflow_ui):
     output, said, _ = search
     history, _ = read_search(output, "OUTPUT")
-    link = next(word for line in said.splitlines() if "viewStateShareKey" in line for word in line.split()[-1:])
-    path = link[link.index("#") :]
-    assert link.startswith("http://127.0.0.1:5000/#/experiments/")
+    path = path_of(said)
     seen = Seen()
     with browser_page(seen) as page:
         page.goto(f"{mlflow_ui}/{path}")
@@ -110,6 +125,41 @@ def test_mlflow_opens_on_the_search_with_its_charts_in_place(search, mlflow_ui):
     view = FrontView.model_validate_json((output / "front.json").read_text())
     trials |= {(one.parameters, one.first.score) for one in view.members if one.kept is not None}
     assert {(round(math.log10(1 + size), 9), score) for size, score in trials} <= points
+    assert seen.errors == []
+
+
+def runs_of(mlflow_ui: str, output) -> dict[str, dict[str, str]]:
+    """Return the parameters of the runs that stand for a search's trials and derived members, by run."""
+    from mlflow.tracking import MlflowClient
+
+    client, history = MlflowClient(mlflow_ui), read_search(output, "OUTPUT")[0]
+    experiment = client.get_experiment_by_name("qr-lora sst2").experiment_id
+    mine = f"tags.`qrlora.search` = '{history.search_id}' AND tags.`qrlora.kind` != 'search'"
+    found = client.search_runs([experiment], mine)
+    return {one.info.run_id: one.data.params for one in found if one.data.tags.get("qrlora.trial") != str(HEAD_ONLY)}
+
+
+@pytest.mark.parametrize("which", ["search", "mixed"])
+def test_the_parallel_coordinates_draw_a_line_for_every_trial(which, mlflow_ui, request):
+    """Methods with and without tau, too. The head-only control is no trial and has no tau: with that axis it is left
+    out.
+    """
+    output, said, *_ = request.getfixturevalue(which)
+    wanted = runs_of(mlflow_ui, output)
+    methods = {one["method"] for one in wanted.values()}
+    assert methods == ({"qr-lora", "lora", "full"} if which == "mixed" else {"qr-lora"})
+    seen = Seen()
+    with browser_page(seen) as page:
+        page.goto(f"{mlflow_ui}/{path_of(said)}")
+        page.wait_for_function(CHARTS)
+        page.wait_for_timeout(1500)
+        shoot(page, f"mlflow-{which}")
+        lines = page.evaluate(LINES)
+        axes = page.locator(".parcoords .dimension").count()
+    control = {"lines": len(wanted) + 1, "tau": False} if which == "mixed" else {"lines": len(wanted), "tau": True}
+    assert {"lines": len(lines), "tau": "tau" in lines[0]} == control
+    assert wanted.keys() <= {one["uuid"] for one in lines}
+    assert axes == len(lines[0].keys() - {"uuid"})
     assert seen.errors == []
 
 

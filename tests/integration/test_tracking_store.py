@@ -113,6 +113,7 @@ def test_the_shared_view_is_kept_whole_and_names_what_runs_have(followed, client
         metrics = [chart[axis]["key"] for axis in ("xaxis", "yaxis", "zaxis") if axis in chart
                    and chart[axis]["type"] == "METRIC"]  # fmt: skip
         assert set(metrics + chart.get("selectedMetrics", [])) <= set(children[0].data.metrics)
+        # These trials have no proposal, and so no tau; tests/unit/test_shared_view.py has which axes there may be.
         assert set(chart.get("selectedParams", [])) - {"tau"} <= set(children[0].data.params)
     charted = {chart.get("metricKey") for chart in state["compareRunCharts"]}
     assert set(children[0].data.metrics) <= charted, "MLflow makes a chart of its own for each metric without one"

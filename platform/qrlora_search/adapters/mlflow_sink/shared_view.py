@@ -8,6 +8,7 @@ MLflow's pages keep a shared view as an experiment's tag `mlflow.sharedViewState
 import json
 from typing import Any
 
+from qrlora_search.describe.configuration import DIAGONAL, LOW_RANK
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.tasks import TASKS
 from qrlora_search.values.secrets import shown_address
@@ -15,6 +16,8 @@ from qrlora_search.values.secrets import shown_address
 TAG = "mlflow.sharedViewState."
 _UI = "http://127.0.0.1:5000"
 """Where `make ui` serves a local database."""
+_OF_SOME = {"tau": DIAGONAL, "rank": LOW_RANK}
+"""Parameters that trials of these methods alone have."""
 
 
 def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def view_state(search_id: str, plan: SearchPlan) -> dict[str, Any]:
         _scatter("score-log-parameters", "log10_parameters", front, "score against log10(1 + adapter parameters)"),
         _parallel(shape, plan),
         _scatter("score-parameters", "parameters", more, "score against adapter parameters"),
-        _contour(more),
+        *([_contour(more, plan)] if set(plan.space.methods.of) & set(DIAGONAL) else []),
         *(_line(name, curves) for name in ("score", "held_out_loss")),
         *(_no_chart(name, shape) for name in _without_chart(plan)),
     ]
@@ -70,17 +73,20 @@ def _scatter(name: str, x: str, section: dict[str, Any], title: str) -> dict[str
 
 
 def _parallel(section: dict[str, Any], plan: SearchPlan) -> dict[str, Any]:
-    tau = ["tau"] if set(plan.space.methods.of) - {"full"} else []
-    chosen = {"selectedParams": [*tau, "learning_rate", "layer_count", "lowest_layer", "matrix_count"]}
+    """Returns parallel coordinates of what every trial has: MLflow leaves out each run that lacks one of the axes."""
+    own = [name for name, methods in _OF_SOME.items() if set(plan.space.methods.of) <= set(methods)]
+    chosen = {"selectedParams": [*own, "learning_rate", "layer_count", "lowest_layer", "matrix_count"]}
     title = "settings of each trial"
     return _card("PARALLEL", "parallel", section, title) | chosen | {
         "selectedMetrics": ["log10_parameters", "score"], "showAllRuns": True,
     }  # fmt: skip
 
 
-def _contour(section: dict[str, Any]) -> dict[str, Any]:
+def _contour(section: dict[str, Any], plan: SearchPlan) -> dict[str, Any]:
+    mixed = set(plan.space.methods.of) - set(DIAGONAL)
+    title = f"score by tau and learning rate{' (methods with tau)' if mixed else ''}"
     axes = {"xaxis": _axis("tau", "PARAM"), "yaxis": _axis("learning_rate", "PARAM"), "zaxis": _axis("score")}
-    return _card("CONTOUR", "contour", section, "score by tau and learning rate") | axes
+    return _card("CONTOUR", "contour", section, title) | axes
 
 
 def _line(metric: str, section: dict[str, Any]) -> dict[str, Any]:
