@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import exploring_data as data
 import exploring_figures as figures
+import exploring_spectra as spectral
 from exploring_data import Loaded, Search, Trial
 
 ADDRESS = os.environ.get("QRLORA_TRACKING", "sqlite:///runs/mlflow.db")
@@ -213,12 +214,13 @@ def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
         rows = search.params.get("counts.selection", "?")
         st.plotly_chart(figures.curve_figure(trial, score, loss, rows), key="curve", width="stretch")
         spectra = spectra_of(search.run)
-        cuts = data.cuts(trial, spectra)
+        cuts = spectral.cuts(trial, spectra)
         if cuts:
-            rule = spectra.get("rule", "energy")
-            st.plotly_chart(figures.spectra_figure(cuts, trial.tau, rule), key="spectra", width="stretch")
+            levels, rule = spectral.taus(trial, search), spectra.get("rule", "energy")
+            figure = spectral.spectra_figure(cuts, levels, rule, trial.method)
+            st.plotly_chart(figure, key="spectra", width="stretch")
         else:
-            st.caption("No rank spectra: this trial adapts no matrix, or its search kept none.")
+            st.caption(spectral.why_none(trial))
 
 
 def show_search(one: Loaded) -> None:

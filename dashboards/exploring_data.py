@@ -98,7 +98,7 @@ class Trial:
     @property
     def tau(self) -> float | None:
         """Returns its tau, or None where its method has none."""
-        return _number(self.params.get("tau"))
+        return number(self.params.get("tau"))
 
 
 @dataclass(frozen=True)
@@ -286,26 +286,6 @@ def curve(store: Any, run: str, metric: str) -> tuple[list[int], list[float]]:
     return [one.step for one in history], [one.value for one in history]
 
 
-def cuts(trial: Trial, spectra: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns, for every matrix that a trial adapts, its cumulative share of energy by rank, and the rank that was cut.
-
-    share[r - 1] = sum_{i<=r} R_ii^2 / sum_i R_ii^2. Empty without spectra or ranks.
-    """
-    ranks = {(layer, kind): rank for layer, kind, rank in json.loads(trial.params.get("ranks", "[]"))}
-    result = []
-    for one in spectra.get("matrices", []):
-        place = (one["layer"], one["matrix"])
-        if place in ranks:
-            squares = [value * value for value in one["diagonal"]]
-            total, reached, share = sum(squares) or 1.0, 0.0, []
-            for value in squares:
-                reached += value
-                share.append(reached / total)
-            name = f"W{one['matrix']} of layer {one['layer']}"
-            result.append({"name": name, "share": share, "diagonal": one["diagonal"], "rank": ranks[place]})
-    return result
-
-
 def export_command(search: Search, trial: Trial) -> str:
     """Returns the command that exports a trial, or its largest coefficients."""
     which, to = f"--trial {trial.number}", f"adapter-{trial.number}"
@@ -330,7 +310,8 @@ def _runs(store: Any, experiment: str, condition: str) -> list[Any]:
             return runs
 
 
-def _number(text: str | None) -> float | None:
+def number(text: str | None) -> float | None:
+    """Returns a parameter of a run as a number, or None where it is none."""
     try:
         value = float(text) if text is not None else math.nan
     except ValueError:

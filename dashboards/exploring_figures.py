@@ -180,33 +180,6 @@ def curve_figure(
     return figure
 
 
-def spectra_figure(cuts: list[dict[str, Any]], tau: float | None, rule: str) -> go.Figure:
-    """Returns, by matrix, the share of energy by rank (energy rule) or |R_ii| / |R_11| (threshold rule), with tau's
-    level and a mark at the rank that each matrix was cut at.
-    """
-    figure = go.Figure()
-    for place, one in enumerate(cuts):
-        values = one["share"] if rule == "energy" else one["diagonal"]
-        colour, rank = COLOURS[place % len(COLOURS)], one["rank"]
-        figure.add_scatter(
-            x=list(range(1, len(values) + 1)), y=values, mode="lines", name=f"{one['name']}: r = {rank}",
-            line={"color": colour, "dash": DASHES[place // len(COLOURS) % 4]}, legendgroup=one["name"],
-        )  # fmt: skip
-        figure.add_scatter(
-            x=[rank], y=[values[min(rank, len(values)) - 1]], mode="markers", showlegend=False,
-            legendgroup=one["name"], marker={"symbol": FRONT_SYMBOLS[place % 6], "size": 11, "color": colour},
-            text=[f"{one['name']}: cut at rank {rank}"],
-        )  # fmt: skip
-    if tau is not None:
-        figure.add_hline(y=tau, line={"dash": "dot", "color": "#000000"}, annotation_text=f"tau = {tau:.3g}")
-    label = "share of energy, sum of R_ii^2" if rule == "energy" else "|R_ii| / |R_11|"
-    figure.update_layout(
-        template="simple_white", height=360, margin={"t": 30, "b": 40}, xaxis={"title": "rank r"},
-        yaxis={"title": label}, title=f"Rank spectra and tau's cut ({rule} rule)",
-    )  # fmt: skip
-    return figure
-
-
 def live_figure(score: tuple[list[int], list[float]], rows: str) -> go.Figure:
     """Returns the hypervolume by trials ended. rows: of the selection split."""
     figure = go.Figure()

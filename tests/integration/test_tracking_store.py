@@ -289,17 +289,6 @@ def test_scores_that_coincide_do_not_fill_the_axis_with_nothing(followed, client
     assert exploring_figures.front_figure([loaded], loaded.trials).layout.yaxis.range is None
 
 
-def test_the_explorers_cut_is_the_rank_that_tau_gives():
-    params = {"ranks": '[[3, "q", 2], [0, "v", 1]]'}
-    trial = exploring_data.Trial("r", "s", 1, 3, 0.5, None, "finished", False, "", "", "", params)
-    spectra = {"rule": "energy", "matrices": [{"layer": 3, "matrix": "q", "diagonal": [1.0, 0.5, 0.1]}]}
-    (cut,) = exploring_data.cuts(trial, spectra)
-    assert cut["rank"] == 2
-    assert cut["share"] == pytest.approx([1 / 1.26, 1.25 / 1.26, 1.0])
-    figure = exploring_figures.spectra_figure([cut], 0.9, "energy")
-    assert (figure.data[1].x[0], figure.data[1].y[0]) == (2, pytest.approx(1.25 / 1.26))
-
-
 def explorer(address, checkout, monkeypatch):
     """Return the explorer's page on a store, run without a browser."""
     import streamlit
