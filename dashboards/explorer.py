@@ -160,6 +160,14 @@ def show_front(loaded: list[Loaded], shown: list[Trial]) -> None:
         "examples, and over seeds or warm-ups where there are several. Click a point, or pick a trial below, for its "
         "story."
     )
+    for one in (each for each in loaded if each.said):
+        with st.expander(f"What {one.search.name}'s numbers mean", expanded=len(loaded) == 1):
+            st.caption("\n".join(f"- {plain(line)}" for line in one.said))
+
+
+def plain(line: str) -> str:
+    """Returns a line whose signs Markdown does not read as its own."""
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>$~#|" else sign for sign in line)
 
 
 def take_click(loaded: list[Loaded]) -> None:
@@ -211,8 +219,7 @@ def show_trial(loaded: list[Loaded], trials: list[Trial]) -> None:
         )  # fmt: skip
     with right:
         score, loss = (data.curve(store(), trial.run, name) for name in ("score", "held_out_loss"))
-        rows = search.params.get("counts.selection", "?")
-        st.plotly_chart(figures.curve_figure(trial, score, loss, rows), key="curve", width="stretch")
+        st.plotly_chart(figures.curve_figure(trial, score, loss, search), key="curve", width="stretch")
         spectra = spectra_of(search.run)
         cuts = spectral.cuts(trial, spectra)
         if cuts:
@@ -242,9 +249,8 @@ def show_search(one: Loaded) -> None:
     if silence := one.silence(time.time()):
         st.warning(silence)
     if search.live:
-        rows = search.params.get("counts.selection", "?")
         st.plotly_chart(
-            figures.live_figure(data.curve(store(), search.run, "hypervolume"), rows), key=f"live {search.run}",
+            figures.live_figure(data.curve(store(), search.run, "hypervolume"), search), key=f"live {search.run}",
             width="stretch",
         )  # fmt: skip
     if gains := figures.gains_figure(one.view):

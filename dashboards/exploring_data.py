@@ -44,6 +44,16 @@ class Search:
         return self.params.get("data.kind") == "stand-in"
 
     @property
+    def rows(self) -> str:
+        """Returns how many examples the selection split has."""
+        return self.params.get("counts.selection", "?")
+
+    @property
+    def loss(self) -> str:
+        """Returns which loss the held-out loss is, with its unit."""
+        return "mean squared error" if self.objective == "pearson" else "cross-entropy, nats"
+
+    @property
     def control(self) -> float | None:
         """Returns the warm-up control's objective on the selection split."""
         names = sorted(name for name in self.metrics if name.startswith("control.selection."))
@@ -147,6 +157,20 @@ class Loaded:
         if self.view.get("confirmation", {}).get("status") != "confirmed":
             marks.append("UNCONFIRMED: raw scores" if self.trials else "no trial yet")
         return marks + [one for one in self.view.get("marks", []) if one.startswith("PARTLY CONFIRMED")]
+
+    @property
+    def said(self) -> list[str]:
+        """Returns what to know of the front and its intervals, in sentences: how it was confirmed, the winner's curse,
+        and the notes of its front view.
+        """
+        if not self.view:
+            return [
+                "It has not ended: intervals are 1.96 standard errors over examples, conditional on its one warm-up. "
+                "Nothing is confirmed by further seeds yet, and the scores that lead flatter (the winner's curse)."
+            ]
+        one = self.view.get("confirmation", {})
+        older = [f"{one['status']}: {one['reason']}"] if one.get("reason") else []
+        return [*(self.view.get("trust") or older), *self.view.get("notes", [])]
 
     @property
     def lead(self) -> float:

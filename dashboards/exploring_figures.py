@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from exploring_data import Loaded, Trial
+from exploring_data import Loaded, Search, Trial
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SYMBOLS = {
@@ -104,7 +104,8 @@ def gains_figure(view: dict[str, Any]) -> go.Figure | None:
         type="log", title="adapter parameters (log scale)", tickvals=list(TICKS), ticktext=list(TICKS.values())
     )
     figure.update_layout(
-        template="simple_white", height=280, margin={"t": 40, "b": 40}, yaxis={"title": "minus control"},
+        template="simple_white", height=280, margin={"t": 40, "b": 40},
+        yaxis={"title": f"{view.get('objective', 'score')} minus control"},
         title="What members add to the control: paired, 95 %; what touches 0 is not told apart",
         legend={"y": -0.4, "orientation": "h"},
     )  # fmt: skip
@@ -136,7 +137,7 @@ def _range(figure: go.Figure) -> list[float] | None:
 
 def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
     objectives = sorted({one.search.objective for one in loaded})
-    rows = sorted({one.search.params.get("counts.selection", "?") for one in loaded})
+    rows = sorted({one.search.rows for one in loaded})
     marks = "".join(f" ({mark})" for mark in sorted({mark for one in loaded for mark in one.marks}))
     figure.update_xaxes(
         type="log", title="adapter parameters (log scale)", tickvals=list(TICKS), ticktext=list(TICKS.values())
@@ -151,14 +152,14 @@ def _label(figure: go.Figure, loaded: list[Loaded]) -> None:
 
 
 def curve_figure(
-    trial: Trial, score: tuple[list[int], list[float]], loss: tuple[list[int], list[float]], rows: str
+    trial: Trial, score: tuple[list[int], list[float]], loss: tuple[list[int], list[float]], search: Search
 ) -> go.Figure:
     """Returns a trial's score and held-out loss by epoch; of a derived adapter those of its trial, and its own score
-    behind them. rows: of the selection split.
+    behind them. Both are of the selection split.
     """
     figure = go.Figure()
     figure.add_scatter(
-        x=score[0], y=score[1], mode="lines+markers", name="score", line={"color": COLOURS[0]},
+        x=score[0], y=score[1], mode="lines+markers", name=search.objective, line={"color": COLOURS[0]},
         error_y={"type": "constant", "value": 1.96 * trial.error, "thickness": 1} if trial.error else None,
     )  # fmt: skip
     figure.add_scatter(
@@ -174,19 +175,22 @@ def curve_figure(
     figure.update_layout(
         template="simple_white", height=300, margin={"t": 30, "b": 40},
         title=f"{name[:1].upper()}{name[1:]} by epoch; bars: 95 % over examples",
-        xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": f"score, selection, n = {rows}"},
-        yaxis2={"title": "held-out loss", "overlaying": "y", "side": "right"}, legend={"y": -0.3, "orientation": "h"},
+        xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": f"{search.objective}, selection, n = {search.rows}"},
+        yaxis2={
+            "title": f"held-out loss,<br>{search.loss}, n = {search.rows}", "overlaying": "y", "side": "right",
+        }, legend={"y": -0.3, "orientation": "h"},
     )  # fmt: skip
     return figure
 
 
-def live_figure(score: tuple[list[int], list[float]], rows: str) -> go.Figure:
-    """Returns the hypervolume by trials ended. rows: of the selection split."""
+def live_figure(score: tuple[list[int], list[float]], search: Search) -> go.Figure:
+    """Returns the hypervolume by trials ended. It has an interval once the search has ended, and says so."""
     figure = go.Figure()
     figure.add_scatter(x=score[0], y=score[1], mode="lines+markers", line={"color": COLOURS[0], "shape": "hv"})
     figure.update_layout(
         template="simple_white", height=240, margin={"t": 30, "b": 40}, xaxis={"title": "trials ended"},
-        yaxis={"title": "hypervolume"}, title=f"Hypervolume of the raw front, selection split, n = {rows}",
+        yaxis={"title": f"hypervolume,<br>{search.objective} x log10(1 + parameters)"},
+        title=f"Hypervolume of the raw front, selection split, n = {search.rows}; no interval while the search runs",
     )  # fmt: skip
     return figure
 

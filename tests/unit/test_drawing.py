@@ -124,6 +124,19 @@ def test_the_plot_shows_what_members_add_to_the_better_control_with_paired_inter
     assert plot_data(build_front_view(make_history(control=0.99), "complete", 1.0)).gains == []
 
 
+def test_the_axis_of_what_members_add_names_the_objective(view, monkeypatch):
+    from matplotlib.axes import Axes
+
+    labels = []
+    real = Axes.set_ylabel
+    monkeypatch.setattr(
+        Axes, "set_ylabel", lambda axes, label, **more: labels.append(label) or real(axes, label, **more)
+    )
+    assert front_png(view).startswith(b"\x89PNG")
+    assert labels == [plot_data(view).y_label, "accuracy minus control"]
+    assert '"text":"accuracy minus control"' in front_html(view)
+
+
 @pytest.mark.parametrize("control", [0.75, 0.99], ids=["members", "control-alone"])
 def test_every_drawing_is_made(control):
     view = build_front_view(make_history(control=control), "complete", 1.0)

@@ -1,13 +1,19 @@
 """The explorer's words and figures for adapters that are derived from trials, and what it says of raw scores."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+import explorer
 import exploring_data as data
 import exploring_figures as figures
 from exploring_data import Loaded, Search, Trial
+from qrlora_search.app.draw_terminal import closing_lines
+from qrlora_search.app.front_view import FrontView
+from qrlora_search.app.views.building import build_front_view
+from test_drawing import confirmed_history
 
 SEARCH = Search(
     "run",
@@ -132,3 +138,40 @@ def test_methods_are_told_by_letters_where_there_are_several():
     assert {name: set(text) for name, text in names.items()} == {
         "finished, qr-lora [Q] (1)": {"Q"}, "finished, full [F] (1)": {"F"},
     }  # fmt: skip
+
+
+def test_what_is_to_know_of_the_front_and_its_intervals_is_said():
+    """Of a front view as searches write it, of one of an earlier version, and while a search runs."""
+    history = confirmed_history()
+    view = json.loads(build_front_view(history, "complete", 1.0).model_dump_json())
+    said = loaded(view).said
+    assert said == [*view["trust"], *view["notes"]]
+    assert said[0].startswith("confirmed: ")
+    assert said[1].startswith("winner's curse: ")
+    assert any("conditional on this one warm-up" in line for line in said)
+    assert set(view["trust"]) <= set(closing_lines(FrontView.model_validate(view)))
+    older = {name: part for name, part in view.items() if name != "trust"}
+    assert FrontView.model_validate(older).trust == []
+    assert loaded(older).said == [f"confirmed: {view['confirmation']['reason']}", *view["notes"]]
+    (line,) = loaded({}).said
+    assert "conditional on its one warm-up" in line
+    assert "winner's curse" in line
+    assert loaded({"members": []}).said == []
+
+
+def test_the_axes_say_what_they_are_of():
+    member = {**VIEW["members"][0], "on_selection": {"split": "s", "n": 4, "difference": 0.1, "low": 0, "high": 1}}
+    gains = figures.gains_figure({"members": [member], "objective": "matthews"})
+    assert gains.layout.yaxis.title.text == "matthews minus control"
+    live = figures.live_figure(([1, 2], [0.0, 0.1]), SEARCH)
+    assert live.layout.yaxis.title.text == "hypervolume,<br>matthews x log10(1 + parameters)"
+    assert live.layout.title.text.endswith("n = 1000; no interval while the search runs")
+    for objective, loss in (("matthews", "cross-entropy, nats"), ("pearson", "mean squared error")):
+        search = replace(SEARCH, objective=objective)
+        curve = figures.curve_figure(TRIAL, ([1], [0.3]), ([1], [0.6]), search)
+        assert curve.layout.yaxis.title.text == f"{objective}, selection, n = 1000"
+        assert curve.layout.yaxis2.title.text == f"held-out loss,<br>{loss}, n = 1000"
+
+
+def test_signs_of_markdown_are_shown_as_they_are():
+    assert explorer.plain("a_b [0.1, 0.2] ~ *") == r"a\_b \[0.1, 0.2\] \~ \*"

@@ -116,7 +116,7 @@ def _gains(figure: Any, plot: FrontPlot) -> None:
             error_y=_reach(one.y, one.low, one.high),
         )  # fmt: skip
     figure.add_hline(y=0.0, line={"dash": "dot", "color": "#888", "width": 1}, row=2, col=1)
-    figure.update_yaxes(title="minus control", row=2)
+    figure.update_yaxes(title=plot.gains_y_label, row=2)
 
 
 def _table(view: FrontView) -> str:

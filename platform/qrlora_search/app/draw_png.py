@@ -108,6 +108,6 @@ def _gains(axes, plot: FrontPlot) -> None:  # type: ignore[no-untyped-def]  # no
         axes.errorbar([x * beside for x in one.x], one.y, yerr=reach, fmt=mark, color=colour, elinewidth=0.8, capsize=2,
                       markersize=5, markerfacecolor="none" if beside > 1 else colour,
                       label=f"{plot.gains_label}, paired: {one.label}")  # fmt: skip
-    axes.set_ylabel("minus control", fontsize=9)
+    axes.set_ylabel(plot.gains_y_label, fontsize=9)
     axes.grid(visible=True, axis="y", color="0.9")
     axes.minorticks_off()

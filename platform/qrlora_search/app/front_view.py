@@ -5,6 +5,8 @@ Version 2. `views.building` makes it from the record alone.
 
 from typing import Literal
 
+from pydantic import Field
+
 from qrlora_search.describe.plan import Frozen, SearchPlan
 
 VERSION = 2
@@ -268,7 +270,8 @@ class HypervolumeView(Frozen):
 class FrontView(Frozen):
     """Everything a picture or a table of a search needs. counts: trials by state, duplicates and refusals.
 
-    marks: what must be said wherever the front is shown, e.g. STAND-IN, UNCONFIRMED; empty for none.
+    marks: what must be said wherever the front is shown, e.g. STAND-IN, UNCONFIRMED; empty for none. trust: how the
+    front was confirmed, the winner's curse, and what derived adapters add, in words; empty in older files.
     """
 
     version: Literal[2] = 2
@@ -292,6 +295,7 @@ class FrontView(Frozen):
     hypervolume: HypervolumeView
     counts: dict[str, int]
     notes: list[str]
+    trust: list[str] = Field(default_factory=list)
 
     @property
     def better_control(self) -> ControlView:

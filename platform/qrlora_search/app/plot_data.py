@@ -67,6 +67,7 @@ class FrontPlot:
     members_methods: list[str]
     gains: list[Gains]
     gains_label: str
+    gains_y_label: str
     caption: str
     footer: str
 
@@ -109,6 +110,7 @@ def plot_data(view: FrontView) -> FrontPlot:
         members_methods=[one.method if several else "" for one in members],
         gains=_gains(members),
         gains_label=f"minus control ({control.kind})",
+        gains_y_label=f"{view.objective} minus control",
         caption=_caption(view),
         footer=(
             f"model {view.plan.model.name}; data {view.plan.data.name} ({view.plan.data.kind}); "

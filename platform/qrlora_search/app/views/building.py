@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from qrlora_search.app.draw_terminal import confirmation_line, curse_lines, derived_lines
 from qrlora_search.app.front_view import FrontView, HypervolumeView, PointView
 from qrlora_search.app.views.billing import bill_view
 from qrlora_search.app.views.candidates import Standing
@@ -28,7 +29,7 @@ def build_front_view(history: History, outcome: str, seconds: float) -> FrontVie
     standing = Standing(history)
     plan, task = standing.plan, standing.task
     members = MemberViews(standing).views()
-    return FrontView(
+    view = FrontView(
         search_id=history.search_id,
         title=plan.title if standing.is_confirmed else f"{plan.title}, {UNCONFIRMED}",
         marks=marks_of(standing),
@@ -50,6 +51,8 @@ def build_front_view(history: History, outcome: str, seconds: float) -> FrontVie
         counts=_counts(history),
         notes=notes_of(standing),
     )
+    trust = [confirmation_line(view), *curse_lines(view), *derived_lines(view)]
+    return view.model_copy(update={"trust": trust})
 
 
 def _hypervolume(standing: Standing) -> HypervolumeView:
