@@ -1,5 +1,6 @@
 """Which setting is good everywhere: how much of a task's front its trials alone reach."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -8,14 +9,15 @@ import numpy as np
 from qrlora_search.app.compare_fronts import Compared, by_task
 from qrlora_search.app.compare_view import SettingLine
 from qrlora_search.app.trial_files import TrialView
-from qrlora_search.describe.configuration import MATRICES
+from qrlora_search.describe.configuration import MATRICES, METHODS
+from qrlora_search.describe.proposals import LEARNING_RATES
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.states import FinishedTrial
 
 MIN_TRIALS = 3
 RESAMPLES = 200
-Kind = Literal["matrices", "layers", "tau"]
-_THIRDS = ("low third of tau", "middle third of tau", "high third of tau")
+Kind = Literal["matrices", "layers", "tau", "method", "learning rate"]
+_THIRDS = ("low", "middle", "high")
 
 
 def matrices_of(one: TrialView, _: Compared) -> str:
@@ -38,12 +40,31 @@ def tau_of(one: TrialView, search: Compared) -> str:
     tau, limits = one.proposal.get("tau"), search.view.plan.space.tau
     if not isinstance(tau, float | int) or limits.high <= limits.low:
         return "none"
-    third = min(2, int(3 * (float(tau) - limits.low) / (limits.high - limits.low)))
-    return f"{_THIRDS[max(0, third)]} ({limits.rule} rule)"
+    return f"{_third(float(tau), limits.low, limits.high)} third of tau ({limits.rule} rule)"
+
+
+def method_of(one: TrialView, _: Compared) -> str:
+    """Returns the method of a trial, e.g. `qr-lora`."""
+    return one.method
+
+
+def rate_of(one: TrialView, search: Compared) -> str:
+    """Returns the third of the space's range, on its log scale, that a trial's learning rate lies in. Coefficients,
+    factors and whole weights have ranges of their own, which are named.
+    """
+    name = LEARNING_RATES[next(method for method in METHODS if method == one.method)]
+    limits = getattr(search.view.plan.space, name)
+    third = _third(math.log(one.learning_rate), math.log(limits.low), math.log(limits.high))
+    return f"{third} third of {name.replace('_', ' ')}"
+
+
+def _third(value: float, low: float, high: float) -> str:
+    """Returns which third of a range holds a value; one that rounding put outside is in the nearest."""
+    return _THIRDS[min(2, max(0, int(3 * (value - low) / (high - low))))]
 
 
 _READ: dict[Kind, Callable[[TrialView, Compared], str]] = {
-    "matrices": matrices_of, "layers": layers_of, "tau": tau_of,
+    "matrices": matrices_of, "layers": layers_of, "tau": tau_of, "method": method_of, "learning rate": rate_of,
 }  # fmt: skip
 
 

@@ -119,7 +119,7 @@ class SettingLine(SharesByTask):
     counts: with the setting. worst: the lowest share, None where a task has under MIN_TRIALS of them.
     """
 
-    kind: Literal["matrices", "layers", "tau"]
+    kind: Literal["matrices", "layers", "tau", "method", "learning rate"]
     value: str
     worst: float | None
 

@@ -29,7 +29,8 @@ NOTES = [
     "these differ by is in the difference.",
     "Hypervolume: area in score x log10(1 + parameters) above the lowest control of the group, left of P; "
     "each search's own control is its point of 0 parameters.",
-    "Setting: the share of the searches' area that its Finished trials alone reach, with a bootstrap over trials.",
+    "Setting: the share of the searches' area that its Finished trials alone reach, with a bootstrap over trials. "
+    "Thirds are of each search's own range, of learning rates on a log scale.",
     "Importance: PED-ANOVA's shares over a task's Finished trials, scores as gains over each search's own control; "
     "the mean is over tasks with at least 30 of them.",
 ]
