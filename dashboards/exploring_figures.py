@@ -173,11 +173,12 @@ def curve_figure(
             marker={"symbol": "star-open", "size": 11, "color": "#000000"},
         )  # fmt: skip
     figure.update_layout(
-        template="simple_white", height=300, margin={"t": 30, "b": 40},
+        template="simple_white", height=340, margin={"t": 30, "b": 40},
         title=f"{name[:1].upper()}{name[1:]} by epoch; bars: 95 % over examples",
-        xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": f"{search.objective}, selection, n = {search.rows}"},
+        xaxis={"title": "epoch", "dtick": 1}, yaxis={"title": f"{search.objective},<br>selection, n = {search.rows}"},
         yaxis2={
-            "title": f"held-out loss,<br>{search.loss}, n = {search.rows}", "overlaying": "y", "side": "right",
+            "title": f"held-out loss, selection,<br>{search.loss}, n = {search.rows}",
+            "overlaying": "y", "side": "right",
         }, legend={"y": -0.3, "orientation": "h"},
     )  # fmt: skip
     return figure
@@ -188,8 +189,8 @@ def live_figure(score: tuple[list[int], list[float]], search: Search) -> go.Figu
     figure = go.Figure()
     figure.add_scatter(x=score[0], y=score[1], mode="lines+markers", line={"color": COLOURS[0], "shape": "hv"})
     figure.update_layout(
-        template="simple_white", height=240, margin={"t": 30, "b": 40}, xaxis={"title": "trials ended"},
-        yaxis={"title": f"hypervolume,<br>{search.objective} x log10(1 + parameters)"},
+        template="simple_white", height=270, margin={"t": 30, "b": 40}, xaxis={"title": "trials ended"},
+        yaxis={"title": f"hypervolume, {search.objective}<br>x log10(1 + parameters)"},
         title=f"Hypervolume of the raw front, selection split, n = {search.rows}; no interval while the search runs",
     )  # fmt: skip
     return figure

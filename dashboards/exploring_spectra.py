@@ -80,14 +80,17 @@ def spectra_figure(cut: list[dict[str, Any]], levels: dict[str, float], rule: st
     for place, (tau, kinds) in enumerate(_levels(levels).items()):
         whose = "" if len(kinds) == len(levels) else f" of {', '.join(f'W{kind}' for kind in kinds)}"
         figure.add_hline(
-            y=tau, line={"dash": "dot", "color": "#000000"}, annotation_text=f"tau{whose} = {tau:.3g}",
+            y=tau, line={"dash": "dot", "color": "#000000", "width": 1.2}, opacity=1.0,  # the template's width is 0
+            annotation_text=f"tau{whose} = {tau:.3g}",
             annotation_position=("top right", "top left", "bottom right", "bottom left")[place % 4],
         )  # fmt: skip
-    label = "share of energy up to r, sum of R_ii^2 (1: all)" if rule == "energy" else "|R_rr| / |R_11| (ratio)"
+    label = (
+        "share of energy up to rank r,<br>sum of R_ii^2, 1 in all" if rule == "energy" else "|R_rr| / |R_11|, a ratio"
+    )
     title = f"Rank spectra and tau's cut ({rule} rule)"
     figure.update_layout(
         template="simple_white", height=360, margin={"t": 30, "b": 40}, xaxis={"title": "rank r"},
-        yaxis={"title": label}, title=title if levels else f"Rank spectra; {method} has no tau, and nothing is cut",
+        yaxis={"title": label}, title=title if levels else f"Rank spectra; no cut: {method} has no tau",
     )  # fmt: skip
     return figure
 

@@ -62,7 +62,7 @@ def followed(address, client, tmp_path_factory):
          "selection": {"score": score, "low": score - 0.1, "high": score + 0.1}}
         for one, (size, score, _) in list(SCORES.items())[:2]
     ]  # fmt: skip
-    (output / "front.json").write_text(json.dumps({"members": members, "notes": ["It holds [for one warm-up]."]}))
+    (output / "front.json").write_text(json.dumps({"members": members, "notes": ["It holds ~ [for one_warm-up]."]}))
     closed = {"outcome": "interrupted by SIGINT", "hypervolume": 0.1, "front_size": 2, "trials": 6, "seconds": 9.0}
     second.take(Event(len(lines) + 1, None, "closed", {**closed, "members": [0, 1]}))
     end(second)
@@ -310,7 +310,7 @@ def test_the_explorers_page_tells_a_trials_story(followed, address, checkout, mo
     assert "platform.export" in page.code[0].value
     (notes,) = page.expander
     assert notes.label == f"What {followed[0].info.run_name}'s numbers mean"
-    assert notes.caption[0].value == r"- It holds \[for one warm-up\]."
+    assert notes.caption[0].value == r"- It holds \~ \[for one\_warm-up\]."
     trials.set_value(next(one for one in trials.options if one.endswith("trial 2"))).run()
     said = " ".join(one.value for one in page.markdown)
     assert "**stopped**" in said

@@ -168,8 +168,8 @@ def derived_lines(view: FrontView) -> list[str]:
     value, low, high = view.hypervolume.derived
     apart = "" if low > 0 else " ~ not told apart from nothing"
     return [
-        f"derived adapters add {value:+.4f} [{low:+.4f}, {high:+.4f}] to it by further seeds, against the same trials "
-        f"whole{apart}"
+        f"derived adapters add {value:+.4f} [{low:+.4f}, {high:+.4f}] to the hypervolume by further seeds, against the "
+        f"same trials whole{apart}"
     ]
 
 
