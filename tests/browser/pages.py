@@ -34,9 +34,31 @@ LINES = """() => {
 """
 DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].map(one => one.data.map(trace => ({
     type: trace.type, name: trace.name, x: Array.from(trace.x || []), y: Array.from(trace.y || []),
+    ...Object.fromEntries(['error_x', 'error_y'].map(axis => [axis, trace[axis] ? {
+        type: trace[axis].type, value: trace[axis].value, symmetric: trace[axis].symmetric,
+        visible: trace[axis].visible,
+        array: Array.from(trace[axis].array || []), arrayminus: Array.from(trace[axis].arrayminus || []),
+    } : null])),
     dimensions: (trace.dimensions || []).map(each => ({label: each.label, values: Array.from(each.values || [])})),
 })))"""
-"""The data objects of all plots on a page: what was drawn, not what was meant."""
+"""The data objects of all plots on a page, with their error bars: what was drawn, not what was meant."""
+
+
+def path_of(said: str) -> str:
+    """Return the path of MLflow's pages that a search printed."""
+    link = next(word for line in said.splitlines() if "viewStateShareKey" in line for word in line.split()[-1:])
+    assert link.startswith("http://127.0.0.1:5000/#/experiments/")
+    return link[link.index("#") :]
+
+
+def intervals(trace: dict) -> list[tuple[float, float]]:
+    """Return the ends of the vertical bars of a trace that was drawn, point by point."""
+    bars = trace["error_y"]
+    assert (bars["type"], bars["symmetric"]) == ("data", False)
+    assert bars["visible"] is not False
+    return [
+        (y - below, y + above) for y, below, above in zip(trace["y"], bars["arrayminus"], bars["array"], strict=True)
+    ]
 
 
 @dataclass

@@ -9,17 +9,20 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from browser.pages import CHARTS, DRAWN, LINES, Seen, browser_page, served, shoot, wait_for
+from browser.pages import CHARTS, DRAWN, Seen, browser_page, intervals, path_of, served, shoot, wait_for
 from qrlora_search.app.front_view import FrontView
 from qrlora_search.app.reading import read_search
-from qrlora_search.record.history import HEAD_ONLY
-from qrlora_search.record.standing import standing_of
+from qrlora_search.record.events import Record
+from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.record.standing import control_score, standing_of
 from search_runs import end_group, free_port
 
 pytestmark = pytest.mark.evidence
 
 BUDGET = 10
+TRIALS = "qrlora_trials"
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +56,14 @@ def wait_once(port: int) -> str:
         return str(answer.read().decode())
 
 
-def samples(text: str) -> dict[str, float]:
-    """Return the samples of a scrape."""
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
+def samples(text: str) -> dict[tuple[str, str], float]:
+    """Return the samples of a scrape, as Prometheus parses it, by name and state; states are of trials alone."""
+    families = text_string_to_metric_families(text)
+    return {(one.name, one.labels.get("state", "")): one.value for family in families for one in family.samples}
 
 
 @pytest.fixture(scope="module")
-def mixed(place):
-    """Return the output of a finished search over methods with and without tau, and what it printed."""
-    space = (place.folder / "space.toml").read_text() + '[methods]\nof = ["qr-lora", "lora", "full"]\nranks = [1]\n'
-    (place.folder / "mixed.toml").write_text(space)
-    result = place.run("--budget", "8", "--space", "mixed.toml", "--output", "runs/mixed")
-    assert result.returncode == 0, result.stdout
-    return place.folder / "runs" / "mixed", result.stdout
-
-
-@pytest.fixture(scope="module")
-def mlflow_ui(place, search, mixed):
+def mlflow_ui(place, search):
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     with served(place, ["ui", "--port", str(port)], address) as ready:
@@ -84,27 +77,71 @@ def explorer(place, search):
         yield ready
 
 
+STATES = ("finished", "stopped", "failed", "running")
+COUNTED = (*((TRIALS, state) for state in STATES), ("qrlora_epochs_total", ""), ("qrlora_failures_total", ""))
+"""What each event changes at once."""
+STANDING = tuple(
+    (f"qrlora_{name}", "")
+    for name in ("hypervolume", "front_size", "best_score", "control_score", "spent_seconds", "saved_seconds")
+)
+"""What a search of many trials works out now and then."""
+
+
+def record_by_event(output) -> list[dict[tuple[str, str], float]]:
+    """Return what was true after each event of a search's record, by the names that metrics have."""
+    history, found = History(), []
+    for event in Record(f"sqlite:///{output / 'record.db'}").all():
+        history.apply(event)
+        ended = [sum(str(one.state) == state for one in history.searched) for state in STATES[:3]]
+        epochs = sum(len(one.reports) for one in history.trials.values())
+        numbers = [*ended, len(history.searched) - sum(ended), epochs, ended[2]]
+        if (None, "selection") in history.scored:
+            at = standing_of(history)
+            numbers += [at.hypervolume, len(at.members), at.best, control_score(history), at.spent_s, at.saved_s]
+        else:
+            numbers += [0.0] * len(STANDING)
+        found.append(dict(zip((*COUNTED, *STANDING), numbers, strict=True)))
+    return found
+
+
+def told_by(scrape, truths) -> bool:
+    """Return whether a scrape while a search confirms is true: its counts are the record's, and what it works out now
+    and then was so, all of it together, after some event since the first epoch.
+    """
+
+    def same(names, truth) -> bool:
+        return all(scrape[name] == pytest.approx(truth[name], abs=1e-9) for name in names)
+
+    return same(COUNTED, truths[-1]) and any(
+        same(STANDING, truth) for truth in truths if truth["qrlora_epochs_total", ""]
+    )
+
+
 def test_the_metrics_of_a_running_search_follow_its_record(search):
     output, _, scrapes = search
-    history, _ = read_search(output, "OUTPUT")
     assert len(scrapes) > 2
-    ended = [sum(one.get(f'qrlora_trials{{state="{state}"}}', 0) for state in ("finished", "stopped", "failed"))
-             for one in scrapes]  # fmt: skip
-    epochs = [one["qrlora_epochs_total"] for one in scrapes]
-    assert ended == sorted(ended)
-    assert epochs == sorted(epochs)
+    ended = [sum(one.get((TRIALS, state), 0) for state in STATES[:3]) for one in scrapes]
+    growing = [("qrlora_epochs_total", ""), ("qrlora_failures_total", ""), ("qrlora_spent_seconds", "")]
+    for name in (*growing, (TRIALS, "finished")):  # a stopped trial may be taken up again
+        numbers = [one.get(name, 0) for one in scrapes]
+        assert numbers == sorted(numbers)
     assert any(0 < one < BUDGET for one in ended), "no scrape was taken while trials ran"
-    assert any(one.get('qrlora_trials{state="running"}', 0) > 0 for one in scrapes)
-    standing = standing_of(history)
-    assert epochs[-1] <= sum(len(one.reports) for one in history.trials.values())
-    assert max(one["qrlora_hypervolume"] for one in scrapes) <= standing.hypervolume + 1e-9
-
-
-def path_of(said: str) -> str:
-    """Return the path of MLflow's pages that a search printed."""
-    link = next(word for line in said.splitlines() if "viewStateShareKey" in line for word in line.split()[-1:])
-    assert link.startswith("http://127.0.0.1:5000/#/experiments/")
-    return link[link.index("#") :]
+    assert any(one.get((TRIALS, "running"), 0) > 0 for one in scrapes)
+    assert all(math.isfinite(one[name]) for one in scrapes for name in STANDING)
+    told = [one for one in scrapes if one["qrlora_epochs_total", ""] > 0]
+    assert told
+    truths = record_by_event(output)
+    for name in (*COUNTED[4:], STANDING[0], STANDING[4]):  # a stopped trial that goes on has saved less than before
+        assert max(one[name] for one in scrapes) <= truths[-1][name] + 1e-9
+    last = scrapes[-1]
+    assert {("qrlora_failures_total", ""), ("qrlora_saved_seconds", ""), ("qrlora_budget", "")} <= last.keys()
+    assert told_by(last, truths)
+    assert last["qrlora_budget", ""] == BUDGET
+    assert min(last["qrlora_hypervolume", ""], last["qrlora_spent_seconds", ""], last["qrlora_best_score", ""]) > 0
+    for name in (*COUNTED[:5], *STANDING[:1], *STANDING[4:]):
+        assert not told_by(last | {name: last[name] + 1.0}, truths)
+    for names in (COUNTED, STANDING, STANDING[:1], STANDING[4:5]):  # as if they had never been set
+        assert not told_by(last | dict.fromkeys(names, 0.0), truths)
 
 
 def test_mlflow_opens_on_the_search_with_its_charts_in_place(search, mlflow_ui):
@@ -125,41 +162,6 @@ def test_mlflow_opens_on_the_search_with_its_charts_in_place(search, mlflow_ui):
     view = FrontView.model_validate_json((output / "front.json").read_text())
     trials |= {(one.parameters, one.first.score) for one in view.members if one.kept is not None}
     assert {(round(math.log10(1 + size), 9), score) for size, score in trials} <= points
-    assert seen.errors == []
-
-
-def runs_of(mlflow_ui: str, output) -> dict[str, dict[str, str]]:
-    """Return the parameters of the runs that stand for a search's trials and derived members, by run."""
-    from mlflow.tracking import MlflowClient
-
-    client, history = MlflowClient(mlflow_ui), read_search(output, "OUTPUT")[0]
-    experiment = client.get_experiment_by_name("qr-lora sst2").experiment_id
-    mine = f"tags.`qrlora.search` = '{history.search_id}' AND tags.`qrlora.kind` != 'search'"
-    found = client.search_runs([experiment], mine)
-    return {one.info.run_id: one.data.params for one in found if one.data.tags.get("qrlora.trial") != str(HEAD_ONLY)}
-
-
-@pytest.mark.parametrize("which", ["search", "mixed"])
-def test_the_parallel_coordinates_draw_a_line_for_every_trial(which, mlflow_ui, request):
-    """Methods with and without tau, too. The head-only control is no trial and has no tau: with that axis it is left
-    out.
-    """
-    output, said, *_ = request.getfixturevalue(which)
-    wanted = runs_of(mlflow_ui, output)
-    methods = {one["method"] for one in wanted.values()}
-    assert methods == ({"qr-lora", "lora", "full"} if which == "mixed" else {"qr-lora"})
-    seen = Seen()
-    with browser_page(seen) as page:
-        page.goto(f"{mlflow_ui}/{path_of(said)}")
-        page.wait_for_function(CHARTS)
-        page.wait_for_timeout(1500)
-        shoot(page, f"mlflow-{which}")
-        lines = page.evaluate(LINES)
-        axes = page.locator(".parcoords .dimension").count()
-    control = {"lines": len(wanted) + 1, "tau": False} if which == "mixed" else {"lines": len(wanted), "tau": True}
-    assert {"lines": len(lines), "tau": "tau" in lines[0]} == control
-    assert wanted.keys() <= {one["uuid"] for one in lines}
-    assert axes == len(lines[0].keys() - {"uuid"})
     assert seen.errors == []
 
 
@@ -206,6 +208,32 @@ def chosen(page) -> str:
     return str(page.locator("p", has_text="adapter parameters").first.inner_text())
 
 
+def bars(trace) -> list[float]:
+    """Return the ends of a trace's bars, low and high in turn."""
+    return [end for interval in intervals(trace) for end in interval]
+
+
+def ends(found) -> list[float]:
+    """Return the same of what a front view holds."""
+    return [end for one in found for end in (one["low"], one["high"])]
+
+
+def bars_are_those_of(view, plots) -> None:
+    """Check that members, the control and what members add have the intervals of a front view as their bars."""
+    (members,) = [trace for trace in plots[0] if ": front (" in trace["name"]]
+    assert members["x"] == [one["parameters"] for one in view["members"]]
+    assert members["y"] == pytest.approx([one["selection"]["score"] for one in view["members"]])
+    assert bars(members) == pytest.approx(ends([one["selection"] for one in view["members"]]))
+    assert min(high - low for low, high in intervals(members)) > 0, "the view's own intervals have a width"
+    (control,) = [trace for trace in plots[0] if ": control " in trace["name"]]
+    assert bars(control) == pytest.approx(
+        ends([one["selection"] for one in view["controls"] if one["kind"] == "warm-up"])
+    )
+    (added,) = [plot for plot in plots if any((trace["name"] or "").startswith("selection, n = ") for trace in plot)]
+    assert bars(added[0]) == pytest.approx(ends([one["on_selection"] for one in view["members"]]))
+    assert bars(added[1]) == pytest.approx(ends([one["against_control"][0] for one in view["members"]]))
+
+
 def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):
     output, _, _ = search
     view = json.loads((output / "front.json").read_text())
@@ -219,7 +247,7 @@ def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):
         front = plots[0]
         drawn = {(x, y) for trace in front for x, y in zip(trace["x"], trace["y"], strict=True)}
         assert {(one["parameters"], one["score"]) for one in view["points"] if one["score"] is not None} <= drawn
-        assert {(one["parameters"], one["selection"]["score"]) for one in view["members"]} <= drawn
+        bars_are_those_of(view, plots)
         before = chosen(page)
         marks = page.locator(".js-plotly-plot").first.locator(".scatterlayer .trace").first.locator("path.point")
         largest = front[0]["x"].index(max(front[0]["x"]))
@@ -233,6 +261,9 @@ def test_the_explorer_draws_the_search_and_answers_a_click(search, explorer):
         after = chosen(page)
         text = page.inner_text("body")
     assert "platform.export" in text
+    squeezed = "".join(text.split())
+    for line in (*view["trust"], *view["notes"]):
+        assert "".join(line.split()) in squeezed
     assert before != after  # the front's member is shown at first, and it is not the largest trial
     assert f"{max(front[0]['x']):,} adapter parameters" in after
     assert seen.outside == []
