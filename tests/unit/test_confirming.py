@@ -9,11 +9,11 @@ import pytest
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
 from qrlora_search.app.compare_fronts import Compared, Side
 from qrlora_search.app.confirming import Confirming
-from qrlora_search.app.draw_terminal import confirmation_line
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.plot_data import plot_data
 from qrlora_search.app.trial_files import build_trials_view
+from qrlora_search.app.trust_words import confirmation_line
 from qrlora_search.app.views.billing import bill_view
 from qrlora_search.app.views.building import build_front_view
 from qrlora_search.app.views.candidates import Standing, members_of

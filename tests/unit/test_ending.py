@@ -14,12 +14,12 @@ from qrlora_search.app import adapted
 from qrlora_search.app.bases import hash_file
 from qrlora_search.app.cli import main
 from qrlora_search.app.confirming import Confirming
-from qrlora_search.app.draw_terminal import derived_lines
 from qrlora_search.app.ending import Ending
 from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.report_files import read_front
 from qrlora_search.app.scoring import Scorer, Wanted, Weights
+from qrlora_search.app.trust_words import derived_lines
 from qrlora_search.app.views.building import build_front_view
 from qrlora_search.app.views.candidates import Standing
 from qrlora_search.describe.plan import DataCounts

@@ -3,8 +3,8 @@
 import html
 from collections.abc import Iterable, Sequence
 
-from qrlora_search.app.draw_terminal import confirmation_line, curse_lines, derived_lines
 from qrlora_search.app.front_view import FrontView, ImportanceView
+from qrlora_search.app.trust_words import confirmation_line, curse_lines, derived_lines
 
 
 def sections(view: FrontView) -> str:

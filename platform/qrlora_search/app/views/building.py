@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from qrlora_search.app.draw_terminal import confirmation_line, curse_lines, derived_lines
 from qrlora_search.app.front_view import FrontView, HypervolumeView, PointView
+from qrlora_search.app.trust_words import confirmation_line, curse_lines, derived_lines
 from qrlora_search.app.views.billing import bill_view
 from qrlora_search.app.views.candidates import Standing
 from qrlora_search.app.views.choosing import pick_views
