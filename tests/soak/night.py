@@ -85,7 +85,7 @@ class Place:
     @property
     def started(self) -> int:
         """Return how many trials the night has started: it goes on with the outputs of the night before."""
-        found = [Path(one.output) for one in self.runs[-1].entries.values() if one.output] if self.runs else []
+        found = {Path(one.output) for run in self.runs for one in run.entries.values() if one.output}
         return sum(row.kind == "started" for output in found for row in promise.events(output)) - self.already
 
     def begin(self) -> subprocess.Popen[bytes]:
