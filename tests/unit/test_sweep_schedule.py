@@ -169,7 +169,9 @@ def test_systemd_units_are_whole(written):
     assert "OnCalendar=*-*-* 1:30:00 Europe/Berlin" in timer
     assert "Persistent=true" in timer
     assert '"sweep" "run"' in service
-    assert "SuccessExitStatus=3 4" in service
+    assert "SuccessExitStatus=3 4\n" in service
+    assert "Restart=on-failure\n" in service
+    assert "RestartPreventExitStatus=1 2\n" in service  # and not 5: a cluster or database that is away for a minute
     assert "KillMode=mixed" in service  # SIGTERM to the sweep alone
 
 
@@ -225,7 +227,7 @@ def test_the_command_of_a_line_is_one_that_runs():
     assert timedelta(seconds=parse_seconds(load_sweep(NIGHTLY).schedule.grace, "grace")) == timedelta(hours=6)
 
 
-@pytest.mark.parametrize(("code", "seen"), [(0, 0), (1, 1), (2, 2), (3, 0), (4, 0), (143, 143)])
+@pytest.mark.parametrize(("code", "seen"), [(0, 0), (1, 1), (2, 2), (3, 0), (4, 0), (5, 5), (143, 143)])
 def test_a_regression_brings_up_no_second_cluster(written, tmp_path, code, seen):
     """The entry point's own words, with a program that ends so."""
     (text,) = written("kubernetes").values()

@@ -89,7 +89,7 @@ def prune(
     spec: Spec, keep: Annotated[int | None, typer.Option(help="runs to keep; by default history.keep")] = None
 ) -> int:
     """Remove old runs of a sweep, but none that another still uses."""
-    from qrlora_search.app.sweep_run import prune_sweep
+    from qrlora_search.app.sweep_prune import prune_sweep
 
     for slot in prune_sweep(Path(spec), keep):
         sys.stdout.write(f"removed: {slot}\n")

@@ -9,8 +9,8 @@ from qrlora_search.app.console import make_console
 from qrlora_search.app.cost import SHARE_OF_EPOCHS, expected_seconds, measured_speed
 from qrlora_search.app.sweep_budget import plan_round, turn_of
 from qrlora_search.app.sweep_jobs import begin, check_jobs, plan_job
+from qrlora_search.app.sweep_place import name_database
 from qrlora_search.app.sweep_record import Entry, SweepRecord, choose_slot, home_of, load_record, new_record
-from qrlora_search.app.sweep_run import name_database
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
 from qrlora_search.prepare.preparation import to_make
 from qrlora_search.prepare.store import Store, default_root

@@ -3,9 +3,14 @@
 import shutil
 from pathlib import Path
 
-from qrlora_search.app.sweep_record import SweepRecord, newest_good, records
-from qrlora_search.record.storage import drop_record
+from sqlalchemy.exc import SQLAlchemyError
+
+from qrlora_search.app.sweep_place import alone, name_database
+from qrlora_search.app.sweep_record import SweepRecord, home_of, newest_good, records
+from qrlora_search.describe.sweep import load_sweep
+from qrlora_search.record.storage import check_storage, drop_record
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import first_line
 
 
 def prune(home: Path, keep: int) -> list[str]:
@@ -43,3 +48,24 @@ def _remove(folder: Path) -> None:
         if output.is_dir():
             drop_record(output)
     shutil.rmtree(folder)
+
+
+def prune_sweep(path: Path, keep: int | None) -> list[str]:
+    """Removes old runs of a sweep and returns their slots. Raises UserError while the sweep runs, and where its records
+    or files cannot be removed.
+    """
+    spec = load_sweep(path)
+    name_database(spec)
+    home = home_of(spec)
+    if not home.is_dir():
+        raise UserError(f"{home} does not exist: the sweep {spec.name} has not run here")
+    with alone(home) as ours:
+        if not ours:
+            raise UserError(f"sweep {spec.name} is running; prune when it has ended")
+        check_storage()
+        try:
+            return prune(home, spec.history.keep if keep is None else keep)
+        except (OSError, SQLAlchemyError) as error:
+            raise UserError(
+                f"old runs below {home} cannot be removed: {first_line(error)}; mend that, and prune again"
+            ) from None

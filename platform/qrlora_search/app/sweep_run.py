@@ -4,16 +4,12 @@ Killed at any moment, the same command goes on: each search has its record, and 
 """
 
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
@@ -26,77 +22,41 @@ from qrlora_search.app.sweep_ending import end_sweep, log_again
 from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
 from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, deliver, measure, request_of, run_turn
-from qrlora_search.app.sweep_prune import prune
-from qrlora_search.app.sweep_record import (
-    Entry,
-    SweepRecord,
-    check_same,
-    choose_slot,
-    home_of,
-    load_record,
-    new_record,
-    save_record,
-)
+from qrlora_search.app.sweep_place import Place, alone, name_database
+from qrlora_search.app.sweep_record import check_same, choose_slot, home_of, load_record, new_record
 from qrlora_search.describe.sweep import Job, SweepSpec, expand, load_sweep
 from qrlora_search.method.machine import cpus_here
-from qrlora_search.record.storage import VARIABLE
-from qrlora_search.values.errors import UserError
+from qrlora_search.record.storage import check_storage, went_away
+from qrlora_search.values.errors import AwayError, UserError
 from qrlora_search.values.secrets import first_line
 from qrlora_search.values.times import parse_seconds
 
 BUSY = 4
 """Exit code where the sweep is running already."""
+AWAY = 5
+"""Exit code where a place that the sweep needs, a Ray cluster or a database, does not answer; the next call goes on."""
 INTERRUPTED = {130, 143}
-BEAT_S = 10.0
-"""The time that a search takes is written so often, so that a killed sweep knows what it spent."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a sweep runs: its spec, its folder and its record."""
-
-    spec: SweepSpec
-    folder: Path
-    record: SweepRecord
-    console: Console
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def save(self) -> None:
-        """Writes the record."""
-        with self.lock:
-            save_record(self.folder, self.record)
-
-    @contextmanager
-    def spending(self, entry: Entry) -> Iterator[None]:
-        """Counts the time that a search takes, however it ends, also while it runs."""
-        began, before, over = time.monotonic(), entry.spent_s, threading.Event()
-
-        def beat() -> None:
-            while not over.wait(BEAT_S):
-                entry.spent_s = before + time.monotonic() - began
-                self.save()
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            entry.spent_s = before + time.monotonic() - began
-
-    def tell(self, words: str) -> None:
-        """Says something, with the time."""
-        self.console.print(f"{datetime.now(UTC):%H:%M:%S} sweep {self.record.slot}: {words}", markup=False)
 
 
 def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
     """Runs a slot of a sweep, or goes on with it, and returns the exit code.
 
-    0: all is well; 1: a search failed; 3: a regression; 4: the sweep is running already; 130 or 143: interrupted.
+    0: all is well; 1: a search failed; 3: a regression; 4: the sweep is running already; 5: a Ray cluster or a database
+    is away, and the slot stays open; 130 or 143: interrupted. Raises UserError for bad input.
     A slot that ended is not run again: MLflow gets what it lacks of it, its report is named and its exit code returned.
     scheduled: a slot that was missed for longer than the schedule's grace is left out.
     """
+    try:
+        return _run_slot(path, slot, scheduled)
+    except (AwayError, SQLAlchemyError) as error:
+        gone = went_away(error)
+        if gone is None:
+            raise
+        sys.stderr.write(f"error: {gone}; the same command goes on\n")
+        return AWAY
+
+
+def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
     spec, console = load_sweep(path), make_console()
     name_database(spec)
     chosen, home = choose_slot(spec, slot, datetime.now(UTC)), home_of(spec)
@@ -105,8 +65,8 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
         console.print(f"sweep {spec.name}: {chosen} was missed for longer than schedule.grace; nothing to do")
         return 0
     home.mkdir(parents=True, exist_ok=True)
-    with _alone(home) as alone:
-        if not alone:
+    with alone(home) as ours:
+        if not ours:
             console.print(f"sweep {spec.name} is running already; {chosen} is left to it")
             return BUSY
         record = load_record(folder) or new_record(spec, chosen)
@@ -128,12 +88,6 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
                 return EXIT_CODES[error.why]
 
 
-def name_database(spec: SweepSpec) -> None:
-    """Puts the spec's database where records look for it. Raises UserError where the environment lacks a name."""
-    if spec.storage.database is not None:
-        os.environ[VARIABLE] = expand(spec.storage.database, os.environ, "storage.database")
-
-
 def too_late(spec: SweepSpec, folder: Path) -> bool:
     """Returns whether the newest slot of a schedule lies further back than its grace, and has not ended: one that was
     missed or killed is given up then.
@@ -143,21 +97,6 @@ def too_late(spec: SweepSpec, folder: Path) -> bool:
         return False
     now = datetime.now(UTC)
     return (now - spec.schedule.newest(now)).total_seconds() > parse_seconds(spec.schedule.grace, "grace")
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[bool]:
-    """Holds the sweep's lock; yields False where another process has it. A dead one's is free."""
-    lock = FileLock(home / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _deliver(place: Place) -> None:
@@ -187,6 +126,7 @@ def _run(place: Place, signals: Signals, scheduled: bool) -> int:
     from qrlora_search.adapters.ray_engine.cluster import set_environment
 
     record, spec = place.record, place.spec
+    check_storage()
     new = not any(one.inputs for one in record.entries.values())
     jobs = {job.key: job for job in spec.jobs()}
     if new:  # later MLflow may go away: it catches up
@@ -211,7 +151,9 @@ def _begin(place: Place, job: Job) -> None:
         return
     entry.output = str(place.folder / job.key)
     earlier = load_record(place.folder.parent / entry.base) if entry.base else None
+    entry = entry.model_copy(deep=True)  # interrupted, it is as if it had not been begun
     begin(place.spec, job, entry, earlier.entries.get(job.key) if earlier else None)
+    place.record.entries[job.key] = entry
     place.tell(f"{job.key}: {entry.state}{', ' + entry.reason if entry.reason else ''}")
 
 
@@ -265,7 +207,10 @@ def _turn(place: Place, job: Job) -> int:
 
 
 def _for_each(place: Place, jobs: dict[str, Job], doing: str, work: Callable[[Job], int | None]) -> int:
-    """Does something for every search; one that fails is noted and the sweep goes on. Returns 0, or an interruption."""
+    """Does something for every search; one that fails is noted and the sweep goes on. Returns 0, or an interruption.
+
+    Raises AwayError where a database or a cluster went away: the search did not fail, and what it has is kept.
+    """
     from qrlora_search.adapters.ray_engine.cluster import failures
 
     caught: tuple[type[Exception], ...] = (UserError, OSError, RuntimeError, ValueError, SQLAlchemyError, *failures())
@@ -276,6 +221,10 @@ def _for_each(place: Place, jobs: dict[str, Job], doing: str, work: Callable[[Jo
         try:
             code = work(job) or 0
         except caught as error:
+            gone = went_away(error) or _away_now(place.spec)
+            if gone is not None:
+                place.save()
+                raise gone from None
             entry.state, entry.reason = "failed", f"{doing}: {first_line(error, *_addresses(place.spec))}"
             place.tell(f"{key} failed: {entry.reason}")
             with suppress(*caught):  # what it spent before it failed is spent
@@ -287,19 +236,19 @@ def _for_each(place: Place, jobs: dict[str, Job], doing: str, work: Callable[[Jo
     return 0
 
 
+def _away_now(spec: SweepSpec) -> AwayError | None:
+    """Returns what to say where the database or the cluster does not answer now: what failed may have failed for it."""
+    from qrlora_search.adapters.ray_engine.cluster import check_address
+
+    try:
+        check_storage()
+        if spec.resources.address is not None:
+            check_address(expand(spec.resources.address, os.environ, "resources.address"))
+    except UserError as error:
+        return went_away(error)
+    return None
+
+
 def _addresses(spec: SweepSpec) -> list[str]:
     named = (spec.storage.tracking_uri, spec.storage.database, spec.resources.address)
     return [os.path.expandvars(one) for one in named if one]
-
-
-def prune_sweep(path: Path, keep: int | None) -> list[str]:
-    """Removes old runs of a sweep and returns their slots. Raises UserError while the sweep runs."""
-    spec = load_sweep(path)
-    name_database(spec)
-    home = home_of(spec)
-    if not home.is_dir():
-        raise UserError(f"{home} does not exist: the sweep {spec.name} has not run here")
-    with _alone(home) as alone:
-        if not alone:
-            raise UserError(f"sweep {spec.name} is running; prune when it has ended")
-        return prune(home, spec.history.keep if keep is None else keep)

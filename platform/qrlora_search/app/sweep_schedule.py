@@ -93,7 +93,8 @@ EnvironmentFile=-%h/.config/qrlora-search/environment
 ExecStart={words}
 # A regression (3) and a sweep that runs already (4) are no failures of the unit.
 SuccessExitStatus=3 4
-# One that was killed goes on; one that ended (1: a search failed) or was refused (2) does not.
+# One that was killed goes on, and one whose cluster or database was away (5); one that ended (1: a search failed) or
+# was refused (2) does not.
 Restart=on-failure
 RestartSec=1min
 RestartPreventExitStatus=1 2

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.describe.protocols import Event
-from qrlora_search.record.storage import connect_arguments, make_schema, stored_elsewhere
+from qrlora_search.record.storage import connect_arguments, make_schema, stored_elsewhere, went_away
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.faults import passing
 from qrlora_search.values.secrets import first_line
@@ -47,7 +47,8 @@ class Record:
             make_schema(url)
             _METADATA.create_all(self.engine)
         except SQLAlchemyError as error:
-            raise UserError(
+            away = None if url.startswith("sqlite") else went_away(error)
+            raise away or UserError(
                 f"the record cannot be opened: {first_line(error, url)}; is the output folder writable and intact, "
                 "and the database of QRLORA_STORAGE up?"
             ) from None

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 
-from qrlora_search.values.errors import UserError
+from qrlora_search.values.errors import AwayError, UserError
 from qrlora_search.values.secrets import first_line, shown_address
 
 VARIABLE = "QRLORA_STORAGE"
@@ -72,7 +72,7 @@ def storage_server() -> URL | None:
 
 
 def check_storage() -> None:
-    """Raises UserError where the database that QRLORA_STORAGE names does not let us in."""
+    """Raises AwayError where the database that QRLORA_STORAGE names does not let us in, UserError for another kind."""
     server = storage_server()
     if server is None:
         return
@@ -81,13 +81,32 @@ def check_storage() -> None:
         with engine.connect():
             pass
     except SQLAlchemyError as error:
-        shown = shown_address(_text(server))
-        raise UserError(
-            f"{VARIABLE} {shown!r} cannot be used: {first_line(error, _text(server))}; "
-            "is the server up, and are user and password right?"
-        ) from None
+        raise _away(server, error) from None
     finally:
         engine.dispose()
+
+
+def _away(server: URL, error: BaseException) -> AwayError:
+    shown = shown_address(_text(server))
+    return AwayError(
+        f"{VARIABLE} {shown!r} cannot be used: {first_line(error, _text(server))}; "
+        "is the server up, and are user and password right?"
+    )
+
+
+def went_away(error: BaseException | None) -> AwayError | None:
+    """Returns what to say where an error, or what it came of, means that the database of QRLORA_STORAGE went away; None
+    for another error. A SQLite file, of a search or of MLflow, does not go away.
+    """
+    server, one = storage_server(), error
+    while one is not None:
+        if isinstance(one, AwayError):
+            return one
+        driver = type(getattr(one, "orig", None)).__module__.partition(".")[0]
+        if server is not None and isinstance(one, InterfaceError | OperationalError) and driver == "psycopg":
+            return _away(server, one)
+        one = one.__cause__ or one.__context__
+    return None
 
 
 def connect_arguments(url: str) -> dict[str, object]:

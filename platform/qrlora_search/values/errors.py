@@ -11,6 +11,13 @@ class UserError(Exception):
     """
 
 
+class AwayError(UserError):
+    """A place that is needed does not answer now: a Ray cluster, or a database. Nothing is wrong with what was asked.
+
+    A sweep stays open then and exits with a code of its own, so that a scheduler asks again.
+    """
+
+
 class SinkError(Exception):
     """A sink could not store an event now: the store is away, or full. It is offered the event again."""
 

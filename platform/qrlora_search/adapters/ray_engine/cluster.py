@@ -18,7 +18,7 @@ from qrlora_search.adapters.ray_engine.bundle import write_bundle
 from qrlora_search.adapters.ray_engine.resources import TrialResources, living_nodes
 from qrlora_search.describe.plan import Precision
 from qrlora_search.method.machine import refusal
-from qrlora_search.values.errors import UserError
+from qrlora_search.values.errors import AwayError, UserError
 
 CONNECT_S = 3.0
 DEFAULT_PORT = 6379
@@ -48,7 +48,9 @@ _SETTINGS = {
 
 
 def check_address(address: str) -> None:
-    """Raises UserError where nothing answers at a cluster's address; `auto` and `local` are left to Ray."""
+    """Raises UserError for no address of a cluster, and AwayError where nothing answers there; `auto` and `local` are
+    left to Ray.
+    """
     if address in {"auto", "local"}:
         return
     if address.startswith("ray://"):
@@ -61,7 +63,7 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except OSError as error:
-        raise UserError(
+        raise AwayError(
             f"--address {address!r}: no Ray cluster answers there ({error}); start one with `ray start --head`, "
             "or leave --address out to use this machine"
         ) from None
@@ -160,7 +162,8 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
                     ray.init(address=address, runtime_env=runtime, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
+            kind = AwayError if address is not None and isinstance(error, ConnectionError) else UserError
+            raise kind(
                 f"--address {address!r}: Ray cannot start or connect: {first}; check the cluster, "
                 "and where it asks for a token, that RAY_AUTH_TOKEN or ~/.ray/auth_token holds it"
             ) from None

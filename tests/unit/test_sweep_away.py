@@ -1,0 +1,134 @@
+"""A night whose database or cluster is away: nothing ends, nothing fails, a code of its own, and the same goes on."""
+
+from contextlib import nullcontext
+
+import psycopg
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from qrlora_search.adapters.ray_engine import cluster
+from qrlora_search.app import sweep_run
+from qrlora_search.app.cli import main
+from qrlora_search.app.sweep_record import load_record
+from qrlora_search.values.errors import AwayError, UserError
+
+SPEC = """
+name = "night"
+[searches]
+tasks = ["cola", "rte"]
+models = ["embedded"]
+[budget]
+configurations = 4
+rounds = 1
+[data]
+default = "stand-in"
+[storage]
+database = "$NIGHT_DATABASE"
+"""
+NOBODY = "postgresql://u:swordfish@127.0.0.1:9/d"
+CLOSED = OperationalError("insert", {}, psycopg.OperationalError("server closed the connection unexpectedly"))
+
+
+@pytest.fixture
+def night(tmp_path, monkeypatch):
+    """Go into a folder with a sweep whose database nobody serves; return its command."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHT_DATABASE", NOBODY)
+    monkeypatch.setenv("QRLORA_STORAGE", "")  # the sweep sets it
+    (tmp_path / "sweep.toml").write_text(SPEC)
+    return ["sweep", "run", "sweep.toml", "--slot", "one"]
+
+
+@pytest.fixture
+def searched(monkeypatch):
+    """Let searches be done by what a test puts in here, by task: without Ray, record or front."""
+    turns = {}
+
+    def begin(_spec, _job, entry, _last):
+        entry.inputs = {"data": "d"}
+
+    def run_turn(_spec, job, _entry, _turn, _console):
+        return turns[job.task]()
+
+    monkeypatch.setattr(cluster, "ray_running", lambda *_: nullcontext())
+    for name, what in {"begin": begin, "run_turn": run_turn, "measure": lambda _: None, "check_storage": lambda: None,
+                       "take_snapshot": lambda *_: None, "save_snapshot": lambda *_: None,
+                       "end_sweep": lambda *_: 0}.items():  # fmt: skip
+        monkeypatch.setattr(sweep_run, name, what)
+    return turns
+
+
+def raising(error: Exception):
+    def go():
+        raise error
+
+    return go
+
+
+def test_a_database_that_is_away_ends_no_night_and_the_code_says_ask_again(night, tmp_path, capsys):
+    for _ in range(2):  # the second time it has not "ended"
+        assert main(night) == 5
+        said = capsys.readouterr()
+        assert "QRLORA_STORAGE 'postgresql://127.0.0.1:9/d' cannot be used" in said.err.replace("+psycopg", "")
+        assert "the same command goes on" in said.err
+        assert "swordfish" not in said.err + said.out
+        assert "ended at" not in said.out
+    assert load_record(tmp_path / "runs/sweeps/night/one") is None
+
+
+@pytest.mark.parametrize("error", [CLOSED, AwayError("the record cannot be opened"), RuntimeError("of it")])
+def test_a_database_that_goes_away_in_mid_night_is_an_interruption(night, searched, tmp_path, monkeypatch, error):
+    if isinstance(error, RuntimeError):
+        error.__cause__ = CLOSED
+    searched.update(cola=lambda: 0, rte=raising(error))
+    assert main(night) == 5
+    record = load_record(tmp_path / "runs/sweeps/night/one")
+    assert record.ended == ""
+    assert {one.task: one.state for one in record.entries.values()} == {"cola": "done", "rte": "waiting"}
+    again = []
+    searched.update(cola=raising(AssertionError("it was done")), rte=lambda: again.append(1) or 0)
+    assert main(night) == 0
+    assert again == [1]
+    assert load_record(tmp_path / "runs/sweeps/night/one").entries["rte-embedded-s0"].state == "done"
+
+
+def test_what_failed_while_the_database_is_away_did_not_fail(night, searched, monkeypatch, tmp_path):
+    def fail():
+        searched["begun"] = True
+        raise ValueError("something strange")
+
+    searched.update(cola=fail, rte=lambda: 0)
+    away = raising(AwayError("nobody answers"))
+    monkeypatch.setattr(sweep_run, "check_storage", lambda: away() if searched.pop("begun", None) else None)
+    assert main(night) == 5
+    states = {one.state for one in load_record(tmp_path / "runs/sweeps/night/one").entries.values()}
+    assert states == {"waiting"}
+
+
+def test_a_search_that_fails_by_itself_is_failed_as_before(night, searched, tmp_path):
+    searched.update(cola=raising(UserError("its data are gone")), rte=lambda: 0)
+    main(night)
+    states = [one.state for one in load_record(tmp_path / "runs/sweeps/night/one").entries.values()]
+    assert states == ["failed", "done"]
+
+
+def test_planning_that_was_cut_short_is_begun_again(night, searched, monkeypatch, tmp_path):
+    def half(_spec, _job, entry, _last):
+        entry.inputs = {"data": "d"}
+        raise CLOSED
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_run, "begin", half)
+        assert main(night) == 5
+    entries = load_record(tmp_path / "runs/sweeps/night/one").entries
+    assert not any(one.inputs for one in entries.values()), "the next run would take it for planned"
+
+
+def test_a_cluster_that_is_away_has_the_same_code_and_an_address_that_is_none_is_bad_input(
+    night, searched, tmp_path, capsys
+):
+    for address, code in (("127.0.0.1:9", 5), ("nonsense", 2)):
+        (tmp_path / "sweep.toml").write_text(f'{SPEC}[resources]\naddress = "{address}"\n')
+        assert main(night) == code
+        assert f"--address '{address}'" in capsys.readouterr().err
+    assert load_record(tmp_path / "runs/sweeps/night/one").ended == ""
