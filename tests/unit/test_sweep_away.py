@@ -132,3 +132,67 @@ def test_a_cluster_that_is_away_has_the_same_code_and_an_address_that_is_none_is
         assert main(night) == code
         assert f"--address '{address}'" in capsys.readouterr().err
     assert load_record(tmp_path / "runs/sweeps/night/one").ended == ""
+
+
+def told(folder) -> list[str]:
+    """Return what the command was given, a message each."""
+    file = folder / "told"
+    return file.read_text().split("# Sweep ")[1:] if file.is_file() else []
+
+
+TELL = '[notify]\ncommand = ["sh", "-c", "cat >> told; echo $SWEEP_SLOT $SWEEP_EXIT_CODE >> told"]\n'
+
+
+def test_whoever_is_to_be_told_is_told_of_a_night_that_cannot_begin_once(night, tmp_path, monkeypatch):
+    (tmp_path / "sweep.toml").write_text(SPEC + TELL)
+    assert main(night) == 5
+    assert told(tmp_path) == [], "somebody gave the command by hand and has seen it"
+    for _ in range(2):  # as cron does each quarter of an hour
+        assert main([*night, "--scheduled"]) == 5
+    (message,) = told(tmp_path)
+    assert message.startswith("night, one\n\nIt did not end (exit code 5): QRLORA_STORAGE")
+    assert message.endswith("one 5\n")
+    assert "swordfish" not in message
+    monkeypatch.delenv("NIGHT_DATABASE")
+    assert main([*night, "--scheduled"]) == 2
+    assert "(exit code 2): storage.database = '$NIGHT_DATABASE': the environment has no" in told(tmp_path)[1]
+
+
+def test_a_night_that_is_away_again_after_one_that_ended_is_told_again(night, searched, tmp_path, monkeypatch):
+    (tmp_path / "sweep.toml").write_text(SPEC + TELL)
+    for _ in range(2):
+        searched.update(cola=raising(CLOSED), rte=lambda: 0)
+        assert main([*night, "--scheduled"]) == 5
+        searched.update(cola=lambda: 0)
+        assert main([*night, "--scheduled"]) == 0
+        (tmp_path / "runs/sweeps/night/one/sweep.json").unlink()
+    assert len(told(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("configurations = 4", "configurationss = 4"), ('tasks = ["cola", "rte"]', "tasks = []"), ("[data]", "[dataa]")],
+)
+def test_a_spec_that_is_wrong_elsewhere_is_told(night, tmp_path, old, new):
+    assert old in SPEC
+    (tmp_path / "sweep.toml").write_text(SPEC.replace(old, new) + TELL)
+    assert main([*night, "--scheduled"]) == 2
+    (message,) = told(tmp_path)
+    assert "(exit code 2): sweep.toml" in message
+
+
+@pytest.mark.parametrize(
+    ("notify", "said"),
+    [
+        ('command = ["sleep", "60"]\ntimeout = "1s"', "did not end within 1s"),
+        ('command = ["/no/such"]', "cannot be run"),
+        ('webhook = "$HOOK"\ntimeout = "1s"', "notify.webhook was not reached"),
+        ('command = ["touch", "x"]\nwhen = "regression"', ""),
+    ],
+)
+def test_a_notification_that_fails_changes_nothing(night, tmp_path, monkeypatch, capsys, notify, said):
+    monkeypatch.setenv("HOOK", "http://127.0.0.1:9/secret")
+    (tmp_path / "sweep.toml").write_text(f"{SPEC}[notify]\n{notify}\n")
+    assert main([*night, "--scheduled"]) == 5
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 
 from qrlora_search.app.sweep_compare import SweepReport
 from qrlora_search.app.sweep_files import headline
@@ -15,22 +16,38 @@ from qrlora_search.values.errors import UserError
 from qrlora_search.values.times import parse_seconds
 
 
+@dataclass(frozen=True)
+class Message:
+    """What people are told. text: all of it, in Markdown; headline: one line."""
+
+    name: str
+    slot: str
+    exit_code: int
+    headline: str
+    text: str
+
+
 def notify(wanted: Notify, text: str, report: SweepReport) -> list[str]:
-    """Tells who is to be told; returns what went wrong, for the report's notes."""
+    """Tells who is to be told of a sweep's end; returns what went wrong, for the report's notes."""
     trouble = bool(report.regressions or report.failures)
     if (wanted.when == "regression" and not report.regressions) or (wanted.when == "trouble" and not trouble):
         return []
+    return send(wanted, Message(report.name, report.slot, report.exit_code, headline(report), text))
+
+
+def send(wanted: Notify, message: Message) -> list[str]:
+    """Gives a message to the command and to the webhook; returns what went wrong, without any secret."""
     limit = parse_seconds(wanted.timeout, "timeout")
-    return _command(wanted, text, report, limit) + _webhook(wanted, text, report, limit)
+    return _command(wanted, message, limit) + _webhook(wanted, message, limit)
 
 
-def _command(wanted: Notify, text: str, report: SweepReport, limit: float) -> list[str]:
+def _command(wanted: Notify, message: Message, limit: float) -> list[str]:
     if not wanted.command:
         return []
-    facts = {"SWEEP_NAME": report.name, "SWEEP_SLOT": report.slot, "SWEEP_EXIT_CODE": str(report.exit_code)}
+    facts = {"SWEEP_NAME": message.name, "SWEEP_SLOT": message.slot, "SWEEP_EXIT_CODE": str(message.exit_code)}
     try:
         done = subprocess.run(
-            list(wanted.command), input=text.encode(), timeout=limit, check=False, capture_output=True,
+            list(wanted.command), input=message.text.encode(), timeout=limit, check=False, capture_output=True,
             env={**os.environ, **facts},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -40,21 +57,21 @@ def _command(wanted: Notify, text: str, report: SweepReport, limit: float) -> li
     return [f"notify.command ended with {done.returncode}"] if done.returncode else []
 
 
-def _webhook(wanted: Notify, text: str, report: SweepReport, limit: float) -> list[str]:
+def _webhook(wanted: Notify, message: Message, limit: float) -> list[str]:
     """Posts JSON and waits for so long in all, however slowly the other side answers."""
     if not wanted.webhook:
         return []
     said: list[list[str]] = []
-    posting = threading.Thread(target=lambda: said.append(_post(wanted, text, report, limit)), daemon=True)
+    posting = threading.Thread(target=lambda: said.append(_post(wanted, message, limit)), daemon=True)
     posting.start()
     posting.join(limit)
     return said[0] if said else [f"notify.webhook did not answer within {wanted.timeout}"]
 
 
-def _post(wanted: Notify, text: str, report: SweepReport, limit: float) -> list[str]:
+def _post(wanted: Notify, message: Message, limit: float) -> list[str]:
     """Posts JSON; an address may be a secret as a whole, so no error shows any of it."""
-    content = {"text": f"sweep {report.name} {report.slot}: {headline(report)}", "exit_code": report.exit_code,
-               "report": text}  # fmt: skip
+    content = {"text": f"sweep {message.name} {message.slot}: {message.headline}", "exit_code": message.exit_code,
+               "report": message.text}  # fmt: skip
     try:
         address = expand(wanted.webhook or "", os.environ, "notify.webhook")
         request = urllib.request.Request(

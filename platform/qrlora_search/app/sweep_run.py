@@ -17,6 +17,7 @@ from qrlora_search.app.console import make_console
 from qrlora_search.app.report_files import drop_drafts, read_front
 from qrlora_search.app.request import RUNS, check_request
 from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
+from qrlora_search.app.sweep_abort import forget_abort, tell_abort
 from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
 from qrlora_search.app.sweep_ending import end_sweep, log_again
 from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
@@ -31,6 +32,8 @@ from qrlora_search.values.errors import AwayError, UserError
 from qrlora_search.values.secrets import first_line
 from qrlora_search.values.times import parse_seconds
 
+BAD_INPUT = 2
+"""What the command line makes of a UserError."""
 BUSY = 4
 """Exit code where the sweep is running already."""
 AWAY = 5
@@ -44,16 +47,22 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
     0: all is well; 1: a search failed; 3: a regression; 4: the sweep is running already; 5: a Ray cluster or a database
     is away, and the slot stays open; 130 or 143: interrupted. Raises UserError for bad input.
     A slot that ended is not run again: MLflow gets what it lacks of it, its report is named and its exit code returned.
-    scheduled: a slot that was missed for longer than the schedule's grace is left out.
+    scheduled: a slot that was missed for longer than the schedule's grace is left out; an error is told by [notify].
     """
     try:
-        return _run_slot(path, slot, scheduled)
-    except (AwayError, SQLAlchemyError) as error:
+        code = _run_slot(path, slot, scheduled)
+    except (UserError, OSError, RuntimeError, ValueError, LookupError, SQLAlchemyError) as error:
         gone = went_away(error)
+        code = AWAY if gone is not None else BAD_INPUT if isinstance(error, UserError) else 1
+        for trouble in tell_abort(path, slot, gone or error, code) if scheduled else []:
+            sys.stderr.write(f"{trouble}\n")
         if gone is None:
             raise
         sys.stderr.write(f"error: {gone}; the same command goes on\n")
         return AWAY
+    if scheduled:
+        forget_abort(path)
+    return code
 
 
 def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:

@@ -162,7 +162,9 @@ class Regression(Table):
 
 
 class Notify(Table):
-    """Who is told at the end: a command (its arguments; the report is its standard input) and a webhook."""
+    """Who is told at the end, and of a scheduled run that cannot begin or go on: a command (its arguments; what is told
+    is its standard input) and a webhook. when: `regression` is told of nothing but that.
+    """
 
     command: tuple[str, ...] = ()
     webhook: str | None = None
@@ -267,6 +269,16 @@ def load_sweep(path: Path) -> SweepSpec:
     table = read_toml(path, "SPEC", "search_spaces/sweeps/")
     check_keys(path, table, SweepSpec)
     return validate(path, table, SweepSpec)
+
+
+def load_notify(path: Path) -> tuple[str, Notify]:
+    """Returns the name and whom to tell of a spec that may be wrong elsewhere; nobody where that is wrong, too."""
+    try:
+        table = read_toml(path, "SPEC", "search_spaces/sweeps/")
+        wanted = table.get("notify", {})
+        return str(table.get("name", path.stem)), validate(path, wanted, Notify)
+    except UserError:
+        return path.stem, Notify()
 
 
 def expand(value: str, environment: Mapping[str, str], where: str) -> str:
