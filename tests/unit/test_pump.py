@@ -2,6 +2,9 @@
 
 import time
 
+import psycopg
+from sqlalchemy.exc import OperationalError
+
 from qrlora_search.record.events import Record
 from qrlora_search.record.pump import Pump
 from qrlora_search.values.errors import SinkError
@@ -42,3 +45,22 @@ def test_one_that_stays_away_is_given_up_and_named(tmp_path):
         raise SinkError("no route to the store")
 
     assert Pump(record, away, "gone", patience_s=0.1).close(1) == "no route to the store"
+
+
+def test_a_record_that_is_away_for_a_moment_ends_no_pump(tmp_path, monkeypatch):
+    monkeypatch.setattr("qrlora_search.record.pump.RETRY_S", (0.0,))
+    record, taken = Record(f"sqlite:///{tmp_path / 'record.db'}"), []
+    for number in range(2):
+        record.append("ended", {}, number)
+    read, asked = record.read, []
+
+    def away_at_first(*given):
+        asked.append(given)
+        if len(asked) < 4:
+            raise OperationalError("select", {}, psycopg.OperationalError("connection refused"))
+        return read(*given)
+
+    monkeypatch.setattr(record, "read", away_at_first)
+    pump = Pump(record, lambda: Sometimes(taken, 0.0), "slow", patience_s=5.0)
+    assert pump.close(2) == ""
+    assert taken == [1, 2, "closed"]

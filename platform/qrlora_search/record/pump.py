@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from qrlora_search.describe.protocols import Sink
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from qrlora_search.describe.protocols import Event, Sink
 from qrlora_search.record.events import Record
 from qrlora_search.values.errors import SinkError
+from qrlora_search.values.secrets import first_line
 
 RETRY_S = (0.2, 1.0, 5.0)
 
@@ -48,7 +51,7 @@ class Pump:
     def _feed(self) -> None:
         if self.sink is None:
             self.sink = self.make()
-        for event in self.record.read(self.done):
+        for event in self._read(1000):
             began = time.thread_time()
             self.sink.take(event)
             self.busy_s += time.thread_time() - began
@@ -56,8 +59,15 @@ class Pump:
             if self.closing_at is not None:
                 self.closing_at = time.monotonic() + self.patience_s
         with self.record.changed:
-            if not self.record.read(self.done, 1) and self.closing_at is None:
+            if not self._read(1) and self.closing_at is None:
                 self.record.changed.wait(0.5)
+
+    def _read(self, limit: int) -> list[Event]:
+        """Returns the next events. A record that is away is asked again, as a sink is offered an event again."""
+        try:
+            return self.record.read(self.done, limit)
+        except (InterfaceError, OperationalError) as error:
+            raise SinkError(f"the record cannot be read: {first_line(error, self.record.url)}") from None
 
     def close(self, last: int) -> str:
         """Waits until the sink has seen event `last`, while it gets on; returns what went wrong, or an empty text."""
