@@ -54,7 +54,7 @@ def test_a_record_that_is_away_for_a_moment_ends_no_pump(tmp_path, monkeypatch):
         record.append("ended", {}, number)
     read, asked = record.read, []
 
-    def away_at_first(*given):
+    def away_at_first(*given: int):
         asked.append(given)
         if len(asked) < 4:
             raise OperationalError("select", {}, psycopg.OperationalError("connection refused"))

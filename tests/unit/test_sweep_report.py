@@ -280,16 +280,20 @@ def test_an_unfinished_scheduled_run_goes_on_within_its_grace(tmp_path):
 
 
 def test_a_scheduled_run_that_is_late_is_left_out_also_a_killed_one_but_an_ended_one_may_deliver(tmp_path):
-    far = (datetime.now(UTC).month + 5) % 12 + 1  # half a year away: no run of this test falls into its grace
     spec = SweepSpec.model_validate({
         "name": "n", "searches": {"tasks": ["cola"], "models": ["embedded"]}, "budget": {"configurations": 6},
         "data": {"default": "stand-in"}, "storage": {"output": str(tmp_path)},
-        "schedule": {"cron": f"0 0 1 {far} *", "grace": "1s"},
+        "schedule": {"cron": "0 1 * * *", "grace": "6h"},
     })  # fmt: skip
-    folder = tmp_path / "slot"
-    assert too_late(spec, folder)
-    one = new_record(spec, "slot")
+    due, folder = datetime(2026, 1, 1, 1, tzinfo=UTC), tmp_path / "n" / "2026-01-01T0100E0000"
+    assert not too_late(spec, folder, due + timedelta(hours=5.9))
+    assert too_late(spec, folder, due + timedelta(hours=6.1))
+    began = due + timedelta(hours=5)  # by a machine that was off at one
+    one = new_record(spec, folder.name).model_copy(update={"started": began.isoformat()})
     save_record(folder, one)
-    assert too_late(spec, folder)
+    for hours, late in ((1.5, False), (5.9, False), (6.1, True)):
+        now = began + timedelta(hours=hours)
+        assert choose_slot(spec, None, now) == folder.name
+        assert too_late(spec, folder, now) == late, "a slot that was begun has the grace from its start, for both"
     save_record(folder, one.model_copy(update={"ended": one.started}))
-    assert not too_late(spec, folder)
+    assert not too_late(spec, folder, due + timedelta(hours=23))

@@ -68,9 +68,10 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
 def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
     spec, console = load_sweep(path), make_console()
     name_database(spec)
-    chosen, home = choose_slot(spec, slot, datetime.now(UTC)), home_of(spec)
+    now, home = datetime.now(UTC), home_of(spec)
+    chosen = choose_slot(spec, slot, now)
     folder = home / chosen
-    if scheduled and too_late(spec, folder):
+    if scheduled and too_late(spec, folder, now):
         console.print(f"sweep {spec.name}: {chosen} was missed for longer than schedule.grace; nothing to do")
         return 0
     home.mkdir(parents=True, exist_ok=True)
@@ -97,15 +98,15 @@ def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
                 return EXIT_CODES[error.why]
 
 
-def too_late(spec: SweepSpec, folder: Path) -> bool:
-    """Returns whether the newest slot of a schedule lies further back than its grace, and has not ended: one that was
-    missed or killed is given up then.
+def too_late(spec: SweepSpec, folder: Path, now: datetime) -> bool:
+    """Returns whether a slot of a schedule is given up: one that was missed, where its time lies further back than the
+    grace; one that was begun and has not ended, where its start does, which is also what `choose_slot` goes by.
     """
     record = load_record(folder)
     if spec.schedule is None or (record is not None and record.ended):
         return False
-    now = datetime.now(UTC)
-    return (now - spec.schedule.newest(now)).total_seconds() > parse_seconds(spec.schedule.grace, "grace")
+    since = spec.schedule.newest(now) if record is None else datetime.fromisoformat(record.started)
+    return (now - since).total_seconds() > parse_seconds(spec.schedule.grace, "grace")
 
 
 def _deliver(place: Place) -> None:

@@ -111,7 +111,9 @@ class Storage(Table):
 
 
 class Schedule(Table):
-    """When: five fields of cron in a time zone. grace: a run that was missed is made up for within this time."""
+    """When: five fields of cron in a time zone. grace: a run that was missed is begun within so long of its
+    time, and one that was killed goes on within so long of its start.
+    """
 
     cron: str
     time_zone: str = "UTC"
