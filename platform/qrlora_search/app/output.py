@@ -91,12 +91,18 @@ def check_places(planned: Planned, tracking: bool = True) -> None:
     if planned.tracking.startswith("sqlite:///"):
         folders.append(Path(planned.tracking.removeprefix("sqlite:///")).parent)
     for folder in folders:
-        made = _make_folder(folder)
-        for one in reversed(made):
-            one.rmdir()
+        check_folder(folder, "--output:")
 
 
-def _make_folder(folder: Path) -> list[Path]:
+def check_folder(folder: Path, named: str) -> None:
+    """Raises UserError where a folder cannot be made or written; leaves none that was not there. named: what the user
+    named it with.
+    """
+    for one in reversed(_make_folder(folder, named)):
+        one.rmdir()
+
+
+def _make_folder(folder: Path, named: str) -> list[Path]:
     """Makes a folder and tries to write there; returns the folders that were missing, the outermost first."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()][::-1]
     try:
@@ -106,6 +112,6 @@ def _make_folder(folder: Path) -> list[Path]:
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"--output: {str(folder)!r} cannot be written: {error.strerror}; name a folder that can"
+            f"{named} {str(folder)!r} cannot be written: {error.strerror}; name a folder that can"
         ) from None
     return missing

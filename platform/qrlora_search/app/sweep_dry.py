@@ -9,8 +9,8 @@ from qrlora_search.app.console import make_console
 from qrlora_search.app.cost import SHARE_OF_EPOCHS, expected_seconds, measured_speed
 from qrlora_search.app.sweep_budget import plan_round, turn_of
 from qrlora_search.app.sweep_jobs import begin, check_jobs, plan_job
-from qrlora_search.app.sweep_place import name_database
-from qrlora_search.app.sweep_record import Entry, SweepRecord, choose_slot, home_of, load_record, new_record
+from qrlora_search.app.sweep_place import check_home, name_database
+from qrlora_search.app.sweep_record import Entry, SweepRecord, check_same, choose_slot, load_record, new_record
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
 from qrlora_search.prepare.preparation import to_make
 from qrlora_search.prepare.store import Store, default_root
@@ -23,10 +23,16 @@ def show_sweep(path: Path, slot: str | None) -> int:
     spec, console = load_sweep(path), make_console()
     name_database(spec)
     check_jobs(spec)
+    home = check_home(spec)
     chosen = choose_slot(spec, slot, datetime.now(UTC))
-    folder = home_of(spec) / chosen
+    folder = home / chosen
     found = load_record(folder)
+    if found is not None and found.ended:
+        console.print(f"sweep {spec.name}: {chosen} ended at {found.ended}; {folder / 'report.md'} says how")
+        console.print("dry run: nothing was started or written")
+        return 0
     record = found or new_record(spec, chosen)
+    check_same(record, spec)
     for job in spec.jobs():
         _decide(spec, job, record, folder)
     if not record.planned:
@@ -50,9 +56,7 @@ def show_sweep(path: Path, slot: str | None) -> int:
 
 
 def _state(found: SweepRecord | None) -> str:
-    if found is None:
-        return "new"
-    return f"ended at {found.ended}" if found.ended else f"unfinished, in round {found.planned}"
+    return "new" if found is None else f"unfinished, in round {found.planned}"
 
 
 def _decide(spec: SweepSpec, job: Job, record: SweepRecord, folder: Path) -> None:

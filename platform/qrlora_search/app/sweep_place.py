@@ -12,7 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from qrlora_search.app.sweep_record import Entry, SweepRecord, save_record
+from qrlora_search.app.output import check_folder
+from qrlora_search.app.sweep_record import Entry, SweepRecord, home_of, save_record
 from qrlora_search.describe.sweep import SweepSpec, expand
 from qrlora_search.record.storage import VARIABLE
 
@@ -57,6 +58,13 @@ class Place:
     def tell(self, words: str) -> None:
         """Says something, with the time."""
         self.console.print(f"{datetime.now(UTC):%H:%M:%S} sweep {self.record.slot}: {words}", markup=False)
+
+
+def check_home(spec: SweepSpec) -> Path:
+    """Returns the folder of all runs of a sweep. Raises UserError where it cannot be made or written; makes nothing."""
+    home = home_of(spec)
+    check_folder(home, "storage.output:")
+    return home
 
 
 def name_database(spec: SweepSpec) -> None:

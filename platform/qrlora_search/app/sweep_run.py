@@ -23,8 +23,8 @@ from qrlora_search.app.sweep_ending import end_sweep, log_again
 from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
 from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, deliver, measure, request_of, run_turn
-from qrlora_search.app.sweep_place import Place, alone, name_database
-from qrlora_search.app.sweep_record import check_same, choose_slot, home_of, load_record, new_record
+from qrlora_search.app.sweep_place import Place, alone, check_home, name_database
+from qrlora_search.app.sweep_record import check_same, choose_slot, load_record, new_record
 from qrlora_search.describe.sweep import Job, SweepSpec, expand, load_sweep
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.record.storage import check_storage, went_away
@@ -68,7 +68,7 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
 def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
     spec, console = load_sweep(path), make_console()
     name_database(spec)
-    now, home = datetime.now(UTC), home_of(spec)
+    now, home = datetime.now(UTC), check_home(spec)
     chosen = choose_slot(spec, slot, now)
     folder = home / chosen
     if scheduled and too_late(spec, folder, now):

@@ -37,9 +37,17 @@ def write_schedule(path: Path, form: str, folder: Path | None, image: str) -> No
         if folder is None:
             sys.stdout.write(content if len(files) == 1 else f"# ---- {name}\n{content}")
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / name, content.encode())
+            _write(folder / name, content)
             sys.stdout.write(f"written: {folder / name}\n")
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content.encode())
+    except OSError as error:
+        folder = str(file.parent)
+        raise UserError(f"--to {folder!r} cannot be written: {error.strerror}; name a folder that can") from None
 
 
 def command(where: Path) -> list[str]:
