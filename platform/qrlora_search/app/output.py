@@ -1,7 +1,7 @@
 """The output folder of a search: new, unfinished or finished; and the checks before anything is started."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -98,8 +98,9 @@ def check_folder(folder: Path, named: str) -> None:
     """Raises UserError where a folder cannot be made or written; leaves none that was not there. named: what the user
     named it with.
     """
-    for one in reversed(_make_folder(folder, named)):
-        one.rmdir()
+    with suppress(OSError):  # somebody else uses it already
+        for one in reversed(_make_folder(folder, named)):
+            one.rmdir()
 
 
 def _make_folder(folder: Path, named: str) -> list[Path]:
