@@ -110,6 +110,70 @@ def test_what_a_search_could_not_be_asked_for_is_said_before_anything_begins(tmp
     assert all(word in str(error.value) for word in words), error.value
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('default = "stand-in"', 'default = "$MINE"', "data = '$MINE' is 'auto' in the environment"),
+        ('models = ["embedded"]', 'models = ["${MINE}"]', "searches.models = '${MINE}' is 'auto' in the environment"),
+    ],
+)
+def test_auto_does_not_come_in_by_a_variable(tmp_path, monkeypatch, old, new, words):
+    monkeypatch.setenv("GLUE", "/there")
+    monkeypatch.setenv("MINE", "auto")
+    assert old in GOOD
+    with pytest.raises(UserError) as error:
+        check_jobs(load(tmp_path, GOOD.replace(old, new)))
+    assert words in str(error.value)
+    assert "fall_back = true" in str(error.value)
+    check_jobs(load(tmp_path, "fall_back = true\n" + GOOD.replace(old, new)))
+    monkeypatch.setenv("MINE", "embedded")
+    check_jobs(load(tmp_path, GOOD.replace(old, new)))
+
+
+SENT = """
+[resources]
+address = "auto"
+[storage]
+output = "/shared/runs"
+tracking_uri = "http://mlflow:5000"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('tracking_uri = "http://mlflow:5000"', "", "storage.tracking_uri: without it"),
+        ("http://mlflow:5000", "sqlite:///runs/mlflow.db", "storage.tracking_uri = 'sqlite:///runs/mlflow.db'"),
+        ("http://mlflow:5000", "sqlite://", "storage.tracking_uri = 'sqlite://'"),
+        ('models = ["embedded"]', 'models = ["models/mine"]', "searches.models = 'models/mine'"),
+        ('models = ["embedded"]', 'models = ["./elsewhere"]', "searches.models = './elsewhere'"),
+        ("/shared/runs", "runs", "storage.output = 'runs'"),
+        ('address = "auto"', "", "resources.address"),
+    ],
+)
+def test_what_would_go_with_the_jobs_folder_is_not_sent(tmp_path, monkeypatch, capsys, old, new, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models/mine").mkdir(parents=True)
+    assert old in GOOD + SENT
+    load(tmp_path, (GOOD + SENT).replace(old, new))
+    assert main(["sweep", "submit", "sweep.toml", "--slot", "one", "--jobs", "http://127.0.0.1:9"]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tracking", ["http://mlflow:5000", "sqlite:////shared/mlflow.db", "$MLFLOW_TRACKING_URI"])
+def test_what_stays_is_sent(tmp_path, monkeypatch, capsys, tracking):
+    class SentError(RuntimeError):
+        """Where a job would go."""
+
+    def go(_address):
+        raise SentError
+
+    monkeypatch.setattr(sweep_submit, "Jobs", go)
+    load(tmp_path, (GOOD + SENT).replace("http://mlflow:5000", tracking).replace('"embedded"', '"google/bert"'))
+    with pytest.raises(SentError):
+        main(["sweep", "submit", str(tmp_path / "sweep.toml"), "--slot", "one"])
+
+
 def test_a_job_that_was_not_sent_is_said_without_the_servers_password(tmp_path, monkeypatch, capsys):
     class Nobody:
         def __init__(self, address) -> None:

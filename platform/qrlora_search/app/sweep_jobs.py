@@ -33,15 +33,24 @@ class Turn:
 
 
 def request_of(spec: SweepSpec, job: Job, turn: Turn, output: str) -> SearchRequest:
-    """Returns the request of a search. Raises UserError where the environment lacks a name of the spec."""
+    """Returns the request of a search. Raises UserError where the environment lacks a name of the spec, or where a name
+    stands for `auto` though the sweep may not fall back.
+    """
     known, resources = os.environ, spec.resources
     address = resources.address and expand(resources.address, known, "resources.address")
     tracking = spec.storage.tracking_uri and expand(spec.storage.tracking_uri, known, "storage.tracking_uri")
+    model, data = expand(job.model, known, "searches.models"), expand(job.data, known, "data")
+    for where, asked, given in (("searches.models", job.model, model), ("data", job.data, data)):
+        if given == "auto" and not spec.fall_back:
+            raise UserError(
+                f"{where} = {asked!r} is 'auto' in the environment, which may fall back to stand-in data or the "
+                "embedded model; name what is meant there, or write fall_back = true"
+            )
     return SearchRequest(
         task=job.task,
         budget=turn.configurations,
-        model=expand(job.model, known, "searches.models"),
-        data=expand(job.data, known, "data"),
+        model=model,
+        data=data,
         space=None if job.space == "default" else expand(job.space, known, "searches.spaces"),
         seed=job.seed,
         output=output,
