@@ -1,5 +1,6 @@
 """What a sweep would do: its searches, what is cached or done, and what it may cost, from the least to the most."""
 
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,14 +8,14 @@ from rich.table import Table
 
 from qrlora_search.app.console import make_console
 from qrlora_search.app.cost import SHARE_OF_EPOCHS, expected_seconds, measured_speed
-from qrlora_search.app.sweep_budget import plan_round, turn_of
-from qrlora_search.app.sweep_jobs import begin, check_jobs, plan_job
+from qrlora_search.app.sweep_budget import plan_round, spent, turn_of
+from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, plan_job
 from qrlora_search.app.sweep_place import check_home, name_database
 from qrlora_search.app.sweep_record import Entry, SweepRecord, check_same, choose_slot, load_record, new_record
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
 from qrlora_search.prepare.preparation import to_make
 from qrlora_search.prepare.store import Store, default_root
-from qrlora_search.record.storage import has_record
+from qrlora_search.record.storage import check_storage, has_record
 from qrlora_search.values.errors import UserError
 
 
@@ -23,6 +24,7 @@ def show_sweep(path: Path, slot: str | None) -> int:
     spec, console = load_sweep(path), make_console()
     name_database(spec)
     check_jobs(spec)
+    check_storage()
     home = check_home(spec)
     chosen = choose_slot(spec, slot, datetime.now(UTC))
     folder = home / chosen
@@ -44,13 +46,13 @@ def show_sweep(path: Path, slot: str | None) -> int:
     table = Table(title="searches", title_justify="left")
     for name in ("search", "data", "state", "this round", "warm-up, bases", "least", "most"):
         table.add_column(name)
-    least = most = 0.0
-    for job in spec.jobs():
-        cells, low, high = _row(spec, job, record.entries[job.key])
-        table.add_row(*cells)
-        least, most = least + low, most + high
+    rows = {job.key: _row(spec, job, record.entries[job.key]) for job in spec.jobs()}
+    for one in rows.values():
+        table.add_row(*one.cells)
     console.print(table)
+    least, most = sum(one.least for one in rows.values()), sum(one.most for one in rows.values())
     console.print(f"this round about {least / 60:.1f} to {most / 60:.1f} min on this machine's threads (rough)")
+    console.print(whole_in_words(spec, budget.total - spent(spec, record), [one for one in rows.values() if one.open]))
     console.print("dry run: nothing was started or written")
     return 1 if any(one.state == "failed" for one in record.entries.values()) else 0
 
@@ -71,26 +73,62 @@ def _decide(spec: SweepSpec, job: Job, record: SweepRecord, folder: Path) -> Non
         entry.state, entry.reason = "failed", str(error)
 
 
-def _row(spec: SweepSpec, job: Job, entry: Entry) -> tuple[list[str], float, float]:
-    """Returns the cells of a search, and its least and most seconds of this round."""
+@dataclass(frozen=True)
+class Row:
+    """A search in the plan. least, most: its seconds of this round, warm-up included. share: of the budget; warm_up:
+    seconds that are to be spent once; epoch: seconds of one; epochs: of a configuration; confirm: what confirmation may
+    take, of the epochs. open: it may still get something.
+    """
+
+    cells: list[str]
+    least: float = 0.0
+    most: float = 0.0
+    share: float = 0.0
+    warm_up: float = 0.0
+    epoch: float = 0.0
+    epochs: int = 1
+    confirm: float = 0.0
+    open: bool = False
+
+
+def whole_in_words(spec: SweepSpec, left: int, rows: list[Row]) -> str:
+    """Returns what is left of the budget in minutes, as if all of it were given out by shares."""
+    if not rows:
+        return "the whole budget: nothing is left to search"
+    if spec.budget.unit == "time":
+        return f"the whole budget: at most {left / 60:.1f} min, confirmation included"
+    shares, once = sum(one.share for one in rows), sum(one.warm_up for one in rows)
+    least = left * sum(one.share * one.epoch for one in rows) / shares
+    most = least
+    if spec.budget.unit == "configurations":  # of which each takes one epoch at least
+        most = left * sum(one.share * one.epoch * one.epochs for one in rows) / shares
+    return (
+        f"the whole budget, {left} {spec.budget.unit} by shares: about {(once + least) / 60:.1f} to "
+        f"{(once + most) / 60:.1f} min (rough), and up to {max(one.confirm for one in rows):.0%} more epochs to confirm"
+    )
+
+
+def _row(spec: SweepSpec, job: Job, entry: Entry) -> Row:
     if entry.state in {"failed", "skipped"}:
-        return [job.key, job.data, f"{entry.state}: {entry.reason}", "", "", "", ""], 0.0, 0.0
+        return Row([job.key, job.data, f"{entry.state}: {entry.reason}", "", "", "", ""])
     turn, store = turn_of(spec, entry), Store(default_root())
-    if turn is None:
-        return [job.key, job.data, entry.state, "nothing", "", "", ""], 0.0, 0.0
-    planned = plan_job(spec, job, turn, entry)
-    plan = planned.plan
+    planned = plan_job(spec, job, turn or Turn(1), entry)
+    plan, epochs = planned.plan, max(1, planned.plan.space.training.epochs)
     warm_ups, bases = to_make(plan, planned.splits, store)
     cached = f"{'to make' if warm_ups else 'cached'}, {'to make' if bases else 'cached'}"
     warm_up, trials = expected_seconds(plan, measured_speed(plan.precision))
+    once, epoch = warm_ups * warm_up, trials / SHARE_OF_EPOCHS / plan.budget / epochs
+    row = Row([job.key, job.data, entry.state, "nothing", "", "", ""], share=spec.share(job.task), warm_up=once,
+              epoch=epoch, epochs=epochs, confirm=plan.space.confirm.share, open=not entry.used_up)  # fmt: skip
+    if turn is None:
+        return row
     todo = max(0, plan.budget - entry.configurations)
-    whole = trials / SHARE_OF_EPOCHS * todo / plan.budget
-    low = warm_ups * warm_up + whole / max(1, plan.space.training.epochs)
-    high = warm_ups * warm_up + whole
+    low, high = once + todo * epoch, once + todo * epoch * epochs
     if turn.seconds is not None:
         low, high, amount = min(low, turn.seconds), turn.seconds, f"{turn.seconds:.0f} s"
     else:
         amount = f"{todo} configurations"
     state = "unfinished" if has_record(Path(entry.output)) and not entry.deepened else entry.reason or "new"
-    return [job.key, f"{plan.data.name} ({plan.data.kind})", state, amount, cached, f"{low / 60:.1f} min",
-            f"{high / 60:.1f} min"], low, high  # fmt: skip
+    cells = [job.key, f"{plan.data.name} ({plan.data.kind})", state, amount, cached, f"{low / 60:.1f} min",
+             f"{high / 60:.1f} min"]  # fmt: skip
+    return replace(row, cells=cells, least=low, most=high)
