@@ -32,6 +32,7 @@ from qrlora_search.record.history import History, Scored
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import pack
 from scripted import plan
+from test_drawing import confirmed_history
 
 N = 400
 LABELS = np.random.default_rng(1).integers(0, 2, N)
@@ -109,6 +110,25 @@ def test_holm_asks_more_of_many_than_of_one():
     lines = compare(record(*keys), {k: now if k == "a" else before for k in keys}, dict.fromkeys(keys, before),
                     Regression())  # fmt: skip
     assert [one.verdict for one in lines] == ["no difference"] * 8
+
+
+def test_hypervolumes_have_their_intervals_and_a_rise_is_not_called_tested(tmp_path):
+    def grown(history, wrong):
+        view = build_front_view(history, "complete", 3.0)
+        return snapshot(wrong).model_copy(update={"view": view})
+
+    now, before = grown(confirmed_history(), 40), snapshot(41)
+    line = verdict(now, before)
+    area = now.view.hypervolume
+    assert area.low is not None
+    assert (line.area, line.area_before) == (area.words, before.view.hypervolume.words)
+    assert line.verdict == "no difference"
+    assert line.volume > line.volume_before
+    text = write_report(tmp_path, report_of([line]), {}, {})
+    assert f"{area.words}; last time {before.view.hypervolume.words}; above one control" in text
+    assert f"[{area.low:.4f}, {area.high:.4f}] (n = {area.n})" in text
+    assert "1 fronts with a larger hypervolume (not tested)" in text
+    assert "grew" not in text
 
 
 def test_a_failure_is_exit_code_one_and_stands_in_every_file(tmp_path):

@@ -43,7 +43,9 @@ class DifferenceOfBest(Frozen):
 
 
 class Line(Frozen):
-    """One search in the report. volumes have one reference, the lower of both controls."""
+    """One search in the report. area, area_before: each front's hypervolume above its own control, with interval and n, in
+    words. volume, volume_before: above one reference, the lower of both controls; a rise is not tested.
+    """
 
     key: str
     task: str
@@ -58,6 +60,8 @@ class Line(Frozen):
     control: str = ""
     best: str = ""
     best_before: str = ""
+    area: str = ""
+    area_before: str = ""
     volume: float | None = None
     volume_before: float | None = None
     members: int = 0
@@ -78,6 +82,12 @@ class SweepReport(Frozen):
     level: float
     lines: list[Line]
     notes: list[str]
+
+    @property
+    def rises(self) -> int:
+        """Returns how many fronts have a larger hypervolume than last time, which may be chance."""
+        both = [(one.volume, one.volume_before) for one in self.lines]
+        return sum(now is not None and before is not None and now > before + 1e-12 for now, before in both)
 
     @property
     def regressions(self) -> list[Line]:
@@ -139,6 +149,7 @@ def _line(key: str, entry: Entry, now: Snapshot | None, before: Snapshot | None)
         seconds=entry.spent_s,
         control=_scored(view, None),
         best=_best(now),
+        area=view.hypervolume.words,
         volume=view.hypervolume.value,
         members=len(view.members),
     )
@@ -155,6 +166,7 @@ def _against(entry: Entry, now: Snapshot, before: Snapshot) -> dict[str, object]
     reference = min(one.view.better_control.selection.score for one in (now, before))
     known = {_identity(one) for one in before.view.members}
     facts |= {
+        "area_before": before.view.hypervolume.words,
         "volume": _volume(now.view, reference),
         "volume_before": _volume(before.view, reference),
         "new_members": [_words(one) for one in now.view.members if _identity(one) not in known],

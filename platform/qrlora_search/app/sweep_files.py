@@ -20,15 +20,11 @@ _HEAD = ("search", "verdict", "best now", "best last time", "difference of the b
 def headline(report: SweepReport) -> str:
     """Returns one sentence: how many got better, worse, failed."""
     better = sum(one.verdict == "better" for one in report.lines)
-    grown = sum(_grown(one) for one in report.lines)
     return (
         f"{len(report.lines)} searches: {better} told apart as better, {len(report.regressions)} regressions, "
-        f"{grown} fronts grew, {len(report.failures)} failures, {report.seconds / 60:.1f} min"
+        f"{report.rises} fronts with a larger hypervolume (not tested), {len(report.failures)} failures, "
+        f"{report.seconds / 60:.1f} min"
     )
-
-
-def _grown(line: Line) -> bool:
-    return line.volume is not None and line.volume_before is not None and line.volume > line.volume_before + 1e-12
 
 
 def markdown(report: SweepReport) -> str:
@@ -45,18 +41,24 @@ def markdown(report: SweepReport) -> str:
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    difference, volume = "", "" if line.volume is None else f"{line.volume:.5f}"
+    difference = ""
     if line.difference is not None:
         one = line.difference
         held = "" if one.holm_level is None else f", Holm at {one.holm_level:.4g}"
         difference = f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] (n = {one.n}, p = {one.p:.3g}{held})"
-    if line.volume_before is not None:
-        volume += f" (last time {line.volume_before:.5f})"
     verdict = f"{line.verdict}: {line.why}" if line.why else line.verdict
     name = line.key + (" STAND-IN" if line.stand_in else "")
     best = f"{line.best}; control {line.control}" if line.best else line.reason
-    return (name, verdict, best, line.best_before, difference, volume, str(len(line.new_members)),
+    return (name, verdict, best, line.best_before, difference, _areas(line), str(len(line.new_members)),
             f"{line.configurations} ({line.state})", f"{line.seconds:.0f} s")  # fmt: skip
+
+
+def _areas(line: Line) -> str:
+    """Returns both fronts' hypervolumes with their intervals, and above one reference."""
+    if line.volume is None or line.volume_before is None:
+        return line.area
+    one = f"above one control {line.volume:.5f}, last time {line.volume_before:.5f}"
+    return f"{line.area}; last time {line.area_before}; {one}"
 
 
 def page(report: SweepReport, picture: bytes) -> str:
