@@ -72,8 +72,8 @@ def _notes(spec: SweepSpec, record: SweepRecord, now: dict[str, Snapshot]) -> li
         "The best member is chosen on the selection split and compared on the report split, paired over examples; "
         f"regressions by Holm's rule at {spec.regression.level:g} over all searches that were compared.",
         "Intervals are over examples, for one warm-up and seed; variation between warm-ups is not in them.",
-        "A hypervolume lies above its own search's control, on the selection split, with 95 % given who the members are; "
-        "which ones are larger than last time, above one control, is counted and not tested.",
+        "A hypervolume lies above its own search's control, on the selection split, its 95 % given who the members "
+        "are; which ones are larger than last time, above one control, is counted and not tested.",
         f"Compared with {record.base}{_older(record)}."
         if record.base
         else "The first run of this sweep: there is nothing to compare.",

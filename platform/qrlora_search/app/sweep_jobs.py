@@ -18,7 +18,7 @@ from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.sweep import Job, SweepSpec, expand
 from qrlora_search.record.storage import has_record
-from qrlora_search.values.errors import UserError
+from qrlora_search.values.errors import AwayError, UserError
 
 NO_LIMIT = 1_000_000
 """Configurations of a search that time alone ends."""
@@ -96,9 +96,13 @@ def _begun(output: Path) -> SearchPlan | None:
 
 
 def _first_proposals(folder: str, plan: SearchPlan) -> tuple[dict[str, str | int | float], ...]:
-    """Returns the last front's proposals that fit, or none: a sweep does not end for want of them."""
+    """Returns the last front's proposals that fit, or none: a sweep does not end for want of them, but where its
+    database is away nobody knows whether there are any, so that is raised.
+    """
     try:
         return front_proposals(folder, plan.space, plan.encoder.layers)
+    except AwayError:
+        raise
     except UserError:
         return ()
 
@@ -123,8 +127,11 @@ def begin(spec: SweepSpec, job: Job, entry: Entry, last: Entry | None) -> None:
             entry.state, entry.deepened = "skipped", False
             entry.reason = f"all configurations of its space were tried by {entry.base}"
     elif spec.history.warm_start:
-        entry.warm_from = last.output
         entry.reason = f"{', '.join(changed(last.inputs, entry.inputs)) or 'nothing'} changed since {entry.base}"
+        if _first_proposals(last.output, planned.plan):
+            entry.warm_from = last.output
+        else:
+            entry.reason += "; nothing of its front can be tried here, so it begins without"
 
 
 def run_turn(spec: SweepSpec, job: Job, entry: Entry, turn: Turn, console: Console) -> int:
