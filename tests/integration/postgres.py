@@ -69,13 +69,34 @@ def running(folder: Path) -> Iterator[Server]:
                        "--no-sync", "-E", "UTF8", "--locale=C")  # fmt: skip
     subprocess.run(words, check=True, capture_output=True, timeout=60, cwd="/")
     word.unlink()
+    with _serving(folder, port) as server:
+        yield _ready(Server(port, password), server)
+
+
+@contextmanager
+def again(found: Server, folder: Path) -> Iterator[None]:
+    """Hold a server that was ended, on its folder and its port."""
+    with _serving(folder, found.port) as server:
+        until = time.monotonic() + 30
+        while "ready to accept" not in (folder.parent / "server.log").read_text():
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < until, "the server does not answer within half a minute"
+            time.sleep(0.1)
+        yield
+
+
+@contextmanager
+def _serving(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Hold a server process on a data folder that is made, with a log of its own."""
+    place = programs()
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off",
                 "max_connections": 60}  # fmt: skip
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    words = as_account(f"{place}/postgres", "-D", folder / "data", *options)
     with (folder.parent / "server.log").open("wb") as log:
-        server = subprocess.Popen(as_account(place / "postgres", "-D", data, *options), stdout=log, stderr=log, cwd="/")
+        server = subprocess.Popen(words, stdout=log, stderr=log, cwd="/")
         try:
-            yield _ready(Server(port, password), server)
+            yield server
         finally:
             server.send_signal(signal.SIGINT)  # fast: SIGTERM waits for every client
             try:
