@@ -129,8 +129,9 @@ def wait_for(address: str, process: subprocess.Popen[str], seconds: float = 60) 
     pytest.fail(f"{address} does not answer (exit code {process.poll()})")
 
 
-def shoot(page, name: str) -> None:
-    """Keep a picture of a page where $PICTURES names a folder."""
+def shoot(page, name: str, without: str = "") -> None:
+    """Keep a picture of a page where $PICTURES names a folder. without: a text that is left white."""
     folder = os.environ.get("PICTURES")
     if folder:
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+        hidden = [page.get_by_text(without)] if without else []
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), mask=hidden, mask_color="#ffffff")

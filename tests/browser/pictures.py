@@ -53,7 +53,7 @@ def main() -> int:
         page.goto(f"{ui}/{front_page(ui, view)}")
         page.frame_locator("iframe").first.locator(".js-plotly-plot .main-svg").first.wait_for()
         page.wait_for_timeout(2500)
-        shoot(page, "mlflow-front")
+        shoot(page, "mlflow-front", without="Path: file:")  # of the machine that it was taken on
         page.goto(explorer)
         page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 3")
         page.wait_for_timeout(2500)
