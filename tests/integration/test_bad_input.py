@@ -107,6 +107,18 @@ def test_a_tracking_server_that_does_not_answer(place, capsys, monkeypatch):
     assert "secret" not in said
 
 
+def test_a_tracking_server_that_a_variable_names(place, capsys, monkeypatch):
+    monkeypatch.delenv("TRACKED", raising=False)
+    said = complain(place, capsys, monkeypatch, ["--tracking-uri", "$TRACKED"])
+    assert "--tracking-uri '$TRACKED': the environment has no TRACKED; set it first" in said
+    port = free_port()
+    for name in ("$TRACKED", "${TRACKED}"):
+        monkeypatch.setenv("TRACKED", f"http://user:sw0rd@f1sh/x@127.0.0.1:{port}")
+        said = complain(place, capsys, monkeypatch, ["--tracking-uri", name])
+        assert f"http://127.0.0.1:{port}" in said
+        assert not any(part in said for part in ("sw0rd", "f1sh"))
+
+
 def test_a_cluster_that_does_not_answer(place, capsys, monkeypatch):
     said = complain(place, capsys, monkeypatch, ["--address", f"127.0.0.1:{free_port()}"])
     assert "no Ray cluster answers" in said

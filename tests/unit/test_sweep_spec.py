@@ -12,9 +12,9 @@ from qrlora_search.app import sweep_submit
 from qrlora_search.app.cli import main
 from qrlora_search.app.sweep_jobs import check_jobs
 from qrlora_search.describe.space import spaces_folder
-from qrlora_search.describe.sweep import expand, load_sweep
+from qrlora_search.describe.sweep import load_sweep
 from qrlora_search.values.errors import UserError
-from qrlora_search.values.secrets import without_secrets
+from qrlora_search.values.secrets import expand, without_secrets
 
 GOOD = """
 name = "night"

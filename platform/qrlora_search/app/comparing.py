@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qrlora_search.adapters.mlflow_sink.address import local_tracking
+from qrlora_search.adapters.mlflow_sink.address import tracking_address
 from qrlora_search.app.compare_console import show_comparison
 from qrlora_search.app.compare_drawing import comparison_html, comparison_png
 from qrlora_search.app.compare_fronts import Compared, by_task, compare_group
@@ -79,7 +79,7 @@ def _reason(a: Compared, b: Compared) -> str:
 
 def compare(names: list[str], output: str | None, tracking_uri: str | None, console: Console) -> int:
     """Loads, compares, shows, writes and keeps a comparison; returns the exit code."""
-    address = tracking_uri or local_tracking(Path("runs"))
+    address = tracking_address(tracking_uri, Path("runs"))
     loader = Loader(address)
     try:
         searches = loader.load(names)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qrlora_search.adapters.mlflow_sink.address import local_tracking
+from qrlora_search.adapters.mlflow_sink.address import tracking_address
 from qrlora_search.app.request import RUNS, Checked, parse_labels
 from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import DataCounts, Precision, SearchPlan, Source
@@ -61,7 +61,7 @@ def plan_search(checked: Checked) -> Planned:
             f"{where}: training.max_length = {checked.space.training.max_length} is more than the {longest} tokens "
             f"that {model.name} reads; lower it"
         )
-    tracking = request.tracking_uri or local_tracking(RUNS)
+    tracking = tracking_address(request.tracking_uri, RUNS)
     splits = split_rows(rows.splits, checked.task, request.seed, request.train_limit, checked.space.selection.on)
     plan = SearchPlan(
         task=checked.task.name,

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
+from qrlora_search.adapters.mlflow_sink.address import check_tracking, tracking_address
 from qrlora_search.record.events import record_url
 from qrlora_search.record.storage import has_record
 from qrlora_search.values.errors import UserError
@@ -41,7 +41,7 @@ def explorer_script() -> Path:
 
 def serve_explorer(port: int, tracking_uri: str | None) -> int:
     """Serves the explorer and returns the exit code. Without any search yet it says so on its page."""
-    address = tracking_uri or local_tracking(Path("runs"))
+    address = tracking_address(tracking_uri, Path("runs"))
     check_tracking(address)
     check_port("--port", port)
     _check_installed("streamlit")

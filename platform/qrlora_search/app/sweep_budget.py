@@ -6,8 +6,9 @@ from pathlib import Path
 from qrlora_search.app.sweep_jobs import NO_LIMIT, Turn
 from qrlora_search.app.sweep_record import Entry, SweepRecord
 from qrlora_search.describe.space import load_space
-from qrlora_search.describe.sweep import SweepSpec, expand
+from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.values.allotment import allot, growth
+from qrlora_search.values.secrets import expand
 
 
 def open_entries(record: SweepRecord) -> dict[str, Entry]:

@@ -16,9 +16,9 @@ from qrlora_search.app.sweep_fronts import Snapshot, load_snapshot
 from qrlora_search.app.sweep_notify import notify
 from qrlora_search.app.sweep_prune import prune
 from qrlora_search.app.sweep_record import SweepRecord, save_record
-from qrlora_search.describe.sweep import SweepSpec, expand
+from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.values.errors import SinkError, UserError
-from qrlora_search.values.secrets import first_line
+from qrlora_search.values.secrets import expand, first_line
 
 
 def end_sweep(folder: Path, spec: SweepSpec, record: SweepRecord, console: Console) -> int:

@@ -16,9 +16,10 @@ from qrlora_search.app.sweep_record import Entry
 from qrlora_search.app.views.trust import PARTLY
 from qrlora_search.app.warm_start import front_proposals
 from qrlora_search.describe.plan import SearchPlan
-from qrlora_search.describe.sweep import Job, SweepSpec, expand
+from qrlora_search.describe.sweep import Job, SweepSpec
 from qrlora_search.record.storage import has_record
 from qrlora_search.values.errors import AwayError, UserError
+from qrlora_search.values.secrets import expand
 
 NO_LIMIT = 1_000_000
 """Configurations of a search that time alone ends."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from qrlora_search.app.sweep_compare import SweepReport
 from qrlora_search.app.sweep_files import headline
-from qrlora_search.describe.sweep import Notify, expand
+from qrlora_search.describe.sweep import Notify
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import expand
 from qrlora_search.values.times import parse_seconds
 
 

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from qrlora_search.app.output import check_folder
 from qrlora_search.app.sweep_record import Entry, SweepRecord, home_of, save_record
-from qrlora_search.describe.sweep import SweepSpec, expand
+from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.record.storage import VARIABLE
+from qrlora_search.values.secrets import expand
 
 BEAT_S = 10.0
 """The time that a search takes is written so often, so that a killed sweep knows what it spent."""

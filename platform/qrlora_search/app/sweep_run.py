@@ -25,11 +25,11 @@ from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
 from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, deliver, measure, request_of, run_turn
 from qrlora_search.app.sweep_place import Place, alone, check_home, name_database
 from qrlora_search.app.sweep_record import check_same, choose_slot, load_record, new_record
-from qrlora_search.describe.sweep import Job, SweepSpec, expand, load_sweep
+from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.record.storage import check_storage, went_away
 from qrlora_search.values.errors import AwayError, UserError
-from qrlora_search.values.secrets import first_line
+from qrlora_search.values.secrets import expand, first_line
 from qrlora_search.values.times import parse_seconds
 
 BAD_INPUT = 2

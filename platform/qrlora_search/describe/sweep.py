@@ -1,7 +1,6 @@
 """A sweep: many searches described once, in TOML, checked when read. Secrets are named, never written: `$NAME`."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from qrlora_search.describe.plan import digest
 from qrlora_search.describe.tables import Table, check_keys, read_toml, validate
 from qrlora_search.describe.tasks import TASKS
-from qrlora_search.values.errors import UserError, nearest
+from qrlora_search.values.errors import nearest
 from qrlora_search.values.secrets import holds_secret
 from qrlora_search.values.times import parse_seconds
 
@@ -281,15 +280,3 @@ def load_notify(path: Path) -> tuple[str, Notify]:
         return str(table.get("name", path.stem)), validate(path, wanted, Notify)
     except UserError:
         return path.stem, Notify()
-
-
-def expand(value: str, environment: Mapping[str, str], where: str) -> str:
-    """Returns a value with every `$NAME` and `${NAME}` from the environment; raises UserError where one is not set."""
-
-    def known(match: re.Match[str]) -> str:
-        name = match.group(1) or match.group(2)
-        if not environment.get(name):
-            raise UserError(f"{where} = {value!r}: the environment has no {name}; set it before the sweep starts")
-        return environment[name]
-
-    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", known, value)

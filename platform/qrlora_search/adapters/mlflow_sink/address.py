@@ -1,18 +1,33 @@
 """Tracking addresses, checked before a search starts; light to import."""
 
+import os
+import re
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from qrlora_search.values.errors import UserError
-from qrlora_search.values.secrets import first_line, shown_address
+from qrlora_search.values.secrets import expand, first_line, shown_address
 
 CONNECT_S = 3.0
+NAMED = re.compile(r"\$(\w+|\{\w+\})")
 
 
 def local_tracking(runs: Path) -> str:
     """Returns the address of the MLflow database that all searches of a runs folder share."""
     return f"sqlite:///{runs.resolve() / 'mlflow.db'}"
+
+
+def tracking_address(given: str | None, runs: Path) -> str:
+    """Returns the address that is given, by itself or as `$NAME` of the environment, else that of the runs folder.
+
+    By name, no password needs to be on a command line, which `ps` and Ray's table of jobs show. Raises UserError where
+    the environment has no such name.
+    """
+    if given and NAMED.fullmatch(given):
+        return expand(given, os.environ, "--tracking-uri")
+    return given or local_tracking(runs)
 
 
 def check_tracking(address: str) -> None:
@@ -24,7 +39,7 @@ def check_tracking(address: str) -> None:
                 return
         except urllib.error.HTTPError:
             return
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             reason = first_line(error, address)
             raise UserError(
                 f"--tracking-uri {shown_address(address)!r}: no MLflow server answers ({reason}); start one, "

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
+from qrlora_search.adapters.mlflow_sink.address import check_tracking, tracking_address
 from qrlora_search.values.errors import UserError
 
 
@@ -15,7 +15,7 @@ def serve_ui(port: int, tracking_uri: str | None) -> int:
     runs = Path("runs")
     if tracking_uri is None and not (runs / "mlflow.db").is_file():
         raise UserError(f"{runs / 'mlflow.db'} does not exist: no search has run here; run one, or give --tracking-uri")
-    address = tracking_uri or local_tracking(runs)
+    address = tracking_address(tracking_uri, runs)
     check_tracking(address)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
