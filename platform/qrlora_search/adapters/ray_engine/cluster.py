@@ -2,14 +2,15 @@
 
 import logging
 import os
+import secrets
 import socket
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from qrlora_search.values.errors import AwayError, UserError
 CONNECT_S = 3.0
 DEFAULT_PORT = 6379
 NODE_ANSWER_S = 120.0
+LOOPBACK = "127.0.0.1"
 LEAVE_S = 30.0
 
 using_ray: list[threading.Thread] = []
@@ -140,26 +142,82 @@ def _groups_of_their_own() -> Iterator[None]:
 
 
 @contextmanager
-def ray_running(address: str | None, cpus: int) -> Iterator[None]:
-    """Holds a connection to a cluster, or a cluster of this process on this machine with so many CPUs."""
-    set_environment(address)
+def _on_loopback() -> Iterator[None]:
+    """Has Ray's processes listen on loopback alone, as they do where that is their node's address.
+
+    Ray takes the machine's own address in its place, but where it is told that there will be no other node: a setting
+    that it reads once, when it is imported, and that one who joins a cluster later in this process must not have.
+    """
+    constants: Any = import_module("ray._private.ray_constants")
+    plain = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = plain
+
+
+@cache
+def _own_token() -> str:
+    """Returns a token of this process: one, since Ray reads it once."""
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _token_in_memory() -> Iterator[None]:
+    """Has the processes of this cluster know one another by a token, which else Ray writes into the user's home.
+
+    RAY_AUTH_MODE is left to Ray where Ray has been imported and so has read it: it then asks for a token by itself.
+    """
+    if _token_at_hand() or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        yield
+        return
+    given = {"RAY_AUTH_TOKEN": _own_token()}
+    if "ray" not in sys.modules:
+        given["RAY_AUTH_MODE"] = "token"
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name in given:
+            os.environ.pop(name, None)
+
+
+def _start_here(cpus: int) -> None:
+    """Starts a cluster of this process on this machine, which nothing outside it reaches."""
     import ray
 
-    with warnings.catch_warnings():
+    with _groups_of_their_own(), _on_loopback():
+        ray.init(
+            address="local",  # never a cluster that happens to run here
+            num_cpus=cpus,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address=LOOPBACK,
+        )
+
+
+def _start_or_join(address: str | None, cpus: int) -> None:
+    """Starts Ray here, or joins a cluster; raises UserError with the remedy where that fails."""
+    import ray
+
+    with warnings.catch_warnings(), ExitStack() as held:
         warnings.simplefilter("ignore")
         try:
             if address is None:
-                with _groups_of_their_own():
-                    ray.init(
-                        address="local",  # never a cluster that happens to run here
-                        num_cpus=cpus,
-                        include_dashboard=False,
-                        logging_level=logging.ERROR,
-                        log_to_driver=False,
-                    )
+                _start_here(cpus)
             else:
-                with _code() as runtime:
-                    ray.init(address=address, runtime_env=runtime, logging_level=logging.ERROR, log_to_driver=False)
+                runtime = held.enter_context(_code())
+                if address == "local":
+                    held.enter_context(_on_loopback())
+                ray.init(
+                    address=address,
+                    runtime_env=runtime,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _node_ip_address=LOOPBACK if address == "local" else None,
+                )
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             kind = AwayError if address is not None and isinstance(error, ConnectionError) else UserError
@@ -168,13 +226,25 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
                 "and where it asks for a token, that RAY_AUTH_TOKEN or ~/.ray/auth_token holds it"
             ) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # a failed trial's reason is in the record, once
-    try:
-        yield
-    finally:
-        for thread in using_ray:  # one that finds Ray gone ends the process with exit code 1
-            thread.join(LEAVE_S)
-        using_ray.clear()
-        ray.shutdown()
+
+
+@contextmanager
+def ray_running(address: str | None, cpus: int) -> Iterator[None]:
+    """Holds a connection to a cluster, or a cluster of this process on this machine with so many CPUs."""
+    with ExitStack() as held:
+        if address is None:
+            held.enter_context(_token_in_memory())
+        set_environment(address)
+        import ray
+
+        _start_or_join(address, cpus)
+        try:
+            yield
+        finally:
+            for thread in using_ray:  # one that finds Ray gone ends the process with exit code 1
+                thread.join(LEAVE_S)
+            using_ray.clear()
+            ray.shutdown()
 
 
 def failures() -> tuple[type[Exception], ...]:

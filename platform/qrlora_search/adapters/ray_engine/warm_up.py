@@ -12,6 +12,7 @@ import ray
 import ray.train
 import torch
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -67,6 +68,21 @@ class WorkerLostError(Exception):
     """A worker of the warm-up, or its node, was lost: nothing says that it would be lost again."""
 
 
+class _NoGroup(Backend):
+    """Leaves torch's process group out."""
+
+    share_cuda_visible_devices = True
+
+
+class _Alone(TorchConfig):
+    """What one worker trains with: it has none to meet, and where they would meet, torch listens on all addresses."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """The backend's class."""
+        return _NoGroup
+
+
 class RayWarmUp:
     """A `WarmUpRunner` on a running Ray cluster."""
 
@@ -91,13 +107,14 @@ class RayWarmUp:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         mail = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         config = {"job": [ray.put(job)], "told": mail, "threads": self.threads}
+        torch_config = TorchConfig if job.settings.workers > 1 else _Alone
 
         def train() -> None:
             with tempfile.TemporaryDirectory(prefix="qrlora-train-", ignore_cleanup_errors=True) as folder:
                 TorchTrainer(
                     _work,
                     train_loop_config=config,
-                    torch_config=TorchConfig(backend="nccl" if self.use_gpu else "gloo"),
+                    torch_config=torch_config(backend="nccl" if self.use_gpu else "gloo"),
                     scaling_config=ScalingConfig(
                         num_workers=job.settings.workers,
                         use_gpu=self.use_gpu,
