@@ -6,11 +6,11 @@ import pytest
 
 from qrlora_search.adapters.ray_engine.losses import Ending, ending_of, lost_in_words
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
-from qrlora_search.app.loop import ALL_FAILED, FIRST_FAILURES, MOST_RETRIES, SearchLoop
+from qrlora_search.app.loop import FIRST_FAILURES, MOST_RETRIES, SearchLoop
 from qrlora_search.app.signals import InterruptedEarlyError, signals_caught
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.record.events import Record
-from qrlora_search.record.history import History, history_of
+from qrlora_search.record.history import ALL_FAILED, History, history_of
 from qrlora_search.values.states import Decision, Report, TrialState
 from scripted import SPECTRA, KeptFiles, ListSampler, Scripted, ScriptedError, plan
 
@@ -153,6 +153,44 @@ def test_a_search_in_which_everything_fails_stops_early_with_the_common_cause(tm
     count = min(budget, FIRST_FAILURES)
     assert loop.ending == f"{ALL_FAILED} ({count} of {count} like this: diverged: on purpose)"
     assert len(loop.history.searched) == count
+
+
+def failing(folder, the_plan, events, taus):
+    """Go on after these events with a search in which everything fails; return how it ends, and its events."""
+    folder.mkdir()
+    record, history = Record(f"sqlite:///{folder / 'record.db'}"), History(plan=the_plan)
+    for trial, kind, data in events:
+        history.apply(record.append(kind, data, trial))
+    loop = SearchLoop(
+        the_plan, record, history, ListSampler(taus, len(history.trials)),
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(),
+    )  # fmt: skip
+    SimulatedEngine(lambda one: Scripted(0.5, fails_at=1), (ScriptedError,), 1).run(loop)
+    return loop.ending, [(one.trial, one.kind, one.data) for one in record.all()]
+
+
+@pytest.mark.parametrize(("budget", "taus"), [(3, 16), (7, 16), (50, 16), (50, 2)])
+def test_a_search_in_which_everything_fails_ends_alike_wherever_it_is_killed(tmp_path, budget, taus):
+    the_plan, few = plan(budget), [0.1 + i / 20 for i in range(taus)]
+    ending, whole = failing(tmp_path / "whole", the_plan, [], few)
+    count = min(budget, FIRST_FAILURES, taus)
+    assert ending == f"{ALL_FAILED} ({count} of {count} like this: diverged: on purpose)"
+    cuts = range(1, len(whole) + 1)
+    for cut in cuts if taus > 2 else cuts[-2:]:  # with two to propose, there are 500 duplicates before it ends
+        again, events = failing(tmp_path / str(cut), the_plan, whole[:cut], few)
+        assert again == ending, cut
+        assert sum(kind == "ended" for _, kind, _ in events) == count
+
+
+def test_what_ended_since_everything_failed_gets_as_many_new_tries_while_its_budget_lasts(tmp_path):
+    the_plan, taus = plan(FIRST_FAILURES + 2), [0.1 + i / 20 for i in range(16)]
+    ending, events = failing(tmp_path / "0", the_plan, [], taus)
+    closed = (None, "closed", {"outcome": ending, "seconds": 1.0})
+    ending, events = failing(tmp_path / "1", the_plan, [*events, closed], taus)
+    assert sum(kind == "ended" for _, kind, _ in events) == FIRST_FAILURES + 2
+    assert ending.startswith(f"{ALL_FAILED} ({FIRST_FAILURES + 2} of {FIRST_FAILURES + 2}")
+    again, _ = failing(tmp_path / "2", the_plan, [*events, (None, "closed", {"outcome": ending, "seconds": 1.0})], taus)
+    assert again == ending
 
 
 def test_one_trial_that_did_not_fail_is_enough_to_go_on(tmp_path):

@@ -18,7 +18,7 @@ from qrlora_search.describe.proposals import head_only
 from qrlora_search.describe.protocols import Parameters, Sampler, TrialOrder
 from qrlora_search.method.checkpoint import report_in
 from qrlora_search.record.events import Record
-from qrlora_search.record.history import HEAD_ONLY, History, TrialHistory
+from qrlora_search.record.history import ALL_FAILED, HEAD_ONLY, History, TrialHistory
 from qrlora_search.values.promoting import Promotion
 from qrlora_search.values.states import Decision, Report, TrialState
 
@@ -29,9 +29,7 @@ MOST_RETRIES = 3
 """So often a trial is ordered again when its worker was lost; then it is the trial that kills its workers."""
 
 FIRST_FAILURES = 5
-"""So many failures of a run, and nothing that ever finished or was stopped, end the search."""
-
-ALL_FAILED = "every trial failed"
+"""So many failures, and nothing that ever finished or was stopped, end the search; fewer where no more will start."""
 
 Canonical = Callable[[Parameters], Configuration]
 
@@ -77,7 +75,6 @@ class SearchLoop(Interruptible):
         self.by_identity: dict[str, int] = {}
         self.waiting: dict[int, list[int]] = {}
         self.again: list[int] = []
-        self.failures: list[str] = []
         self._take_up()
 
     def _take_up(self) -> None:
@@ -99,6 +96,7 @@ class SearchLoop(Interruptible):
                     self.by_identity[trial.configuration.identity] = number
                 if trial.state is None:
                     self.again.append(number)
+        self._end_where_all_failed()
 
     @property
     def _limits(self) -> tuple[int, int | None]:
@@ -181,6 +179,7 @@ class SearchLoop(Interruptible):
         self.used_up = True
         budget, most = self._limits
         self.history.apply(self.record.append("used_up", {"budget": budget, "max_params": most}))
+        self._end_where_all_failed()
         return None
 
     @property
@@ -289,7 +288,7 @@ class SearchLoop(Interruptible):
         with self.lock:
             if self.history.trials[trial].state is None:
                 self._finish(trial, TrialState.FAILED, reason)
-                self._note_failure(reason)
+                self._end_where_all_failed()
 
     def lost(self, trial: int, reason: str) -> None:
         """Takes the news that a trial's worker was lost: it goes on from its checkpoint, up to three times."""
@@ -303,17 +302,19 @@ class SearchLoop(Interruptible):
             self._append("retried", {"reason": reason, "retry": len(one.retries) + 1}, trial)
             self.again.append(trial)
 
-    def _note_failure(self, reason: str) -> None:
-        """Ends the search where all that was tried failed: more of the same would be waste."""
-        self.failures.append(reason)
-        ended = self.history.ended
-        if ended[TrialState.FINISHED] or ended[TrialState.STOPPED]:
+    def _end_where_all_failed(self) -> None:
+        """Ends the search where all that was tried failed: more of the same would be waste. One that ended so before
+        gets as many new tries, while its budget lasts.
+        """
+        ended, over = self.history.ended, self._no_more and not self.history.live
+        failures = self.history.failures[0 if over else self.history.forgiven :]
+        if not failures or ended[TrialState.FINISHED] or ended[TrialState.STOPPED]:
             return
-        if len(self.failures) >= min(FIRST_FAILURES, self.plan.budget):
-            alike = Counter(re.sub(r"[\d.]+", "#", one) for one in self.failures)
+        if over or len(failures) >= min(FIRST_FAILURES, self.plan.budget):
+            alike = Counter(re.sub(r"[\d.]+", "#", one) for one in failures)
             shape, count = alike.most_common(1)[0]
-            cause = next(one for one in self.failures if re.sub(r"[\d.]+", "#", one) == shape)
-            self.interrupt(f"{ALL_FAILED} ({count} of {len(self.failures)} like this: {cause})")
+            cause = next(one for one in failures if re.sub(r"[\d.]+", "#", one) == shape)
+            self.interrupt(f"{ALL_FAILED} ({count} of {len(failures)} like this: {cause})")
 
     def _finish(self, trial: int, state: TrialState, reason: str) -> Decision:
         self._append("ended", {"state": str(state), "reason": reason}, trial)

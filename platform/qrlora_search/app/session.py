@@ -15,7 +15,7 @@ from qrlora_search.app.console import ProgressSink, show_front
 from qrlora_search.app.delivery import deliver, followers, show_link
 from qrlora_search.app.ending import Ending
 from qrlora_search.app.front_view import FrontView
-from qrlora_search.app.loop import ALL_FAILED, SearchLoop
+from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.phases import InTurn
 from qrlora_search.app.planning import PLAN_FILE, Planned
 from qrlora_search.app.report_files import drop_drafts, write_atomically
@@ -31,7 +31,7 @@ from qrlora_search.describe.tried import Tried
 from qrlora_search.method.machine import versions_here
 from qrlora_search.prepare.preparation import Prepared
 from qrlora_search.record.events import Record, record_url
-from qrlora_search.record.history import HEAD_ONLY, TrialHistory, history_of
+from qrlora_search.record.history import ALL_FAILED, HEAD_ONLY, TrialHistory, history_of
 from qrlora_search.record.pump import Pump
 from qrlora_search.record.storage import claim_place
 from qrlora_search.values.packing import pack

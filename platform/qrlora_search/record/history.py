@@ -13,6 +13,9 @@ from qrlora_search.values.states import FinishedTrial, TrialState
 HEAD_ONLY = -1
 """The number of the head-only control, which is trained like a trial but proposed by nobody."""
 
+ALL_FAILED = "every trial failed"
+"""So begins the outcome of a search in which nothing ever finished or was stopped."""
+
 
 @dataclass
 class TrialHistory:
@@ -47,6 +50,7 @@ class History:
     started, ended: how many count against the budget, and how they ended; live: started trials that have not ended;
     promotions: how often a stopped one was taken up again. They are kept as events arrive, since trials can be 100,000.
     used_up: budget and largest size with which the space was. delivered: the sinks have all of an ended search.
+    failures: why trials failed, in this order; forgiven: how many had when the search last ended since all had failed.
     """
 
     plan: SearchPlan | None = None
@@ -64,6 +68,8 @@ class History:
     promotions: int = 0
     used_up: tuple[int, int | None] | None = None
     delivered: bool = False
+    failures: list[str] = field(default_factory=list)
+    forgiven: int = 0
     confirmation: Confirmation = field(default_factory=Confirmation)
     threads: int = 1
     versions: dict[str, str] = field(default_factory=dict)
@@ -173,11 +179,15 @@ class History:
         one = self.trials[_numbered(trial)]
         if one.state is None and one.number != HEAD_ONLY:
             self.ended[TrialState(data["state"])] += 1
+        if data["state"] == TrialState.FAILED:
+            self.failures.append(data["reason"])
         one.state, one.reason = TrialState(data["state"]), data["reason"]
         self.live.pop(one.number, None)
 
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         self.outcome, self.seconds = data["outcome"], self.seconds + data["seconds"]
+        if self.outcome.startswith(ALL_FAILED):
+            self.forgiven = len(self.failures)
 
     def _on_delivered(self, _: int | None, _data: dict[str, Any]) -> None:
         self.delivered = True
