@@ -191,6 +191,11 @@ def in_the_files(output: Path, rows: list[Row]) -> list[str]:
     return found
 
 
+def drafts(cache: Path) -> list[str]:
+    """Return what killed makers of artefacts left in the cache."""
+    return [str(one.relative_to(cache)) for one in cache.rglob(".draft-*")]
+
+
 def in_the_study(output: Path, rows: list[Row]) -> list[str]:
     proposed = {row.trial for row in rows if row.kind == "proposed"} - {CONTROL}
     if (output / "storage.json").is_file():

@@ -4,9 +4,10 @@ The session, its files, record, MLflow and study are the real ones, and so is tr
 process, since what a killed driver writes does not depend on the engine. Run as a command:
     forked_searches.py SCENARIOS
 in a place's folder; SCENARIOS is JSON {output: [fault, ..., ""]}, one run for each, the first new, the others resumed.
-Prints the wait statuses as JSON of the same shape. PROPOSALS: tau after tau, tried before anything else. CURVES: what
-each of these trials is said to score, by epoch, in place of its real scores. A fork has no threads of its parent's
-pools: the environment gives every library one.
+Prints the wait statuses as JSON of the same shape, and those of preparations under PREPARING: the faults that this
+variable lists, one preparation for each, before the searches. PROPOSALS: tau after tau, tried before anything else.
+CURVES: what each of these trials is said to score, by epoch, in place of its real scores. A fork has no threads of its
+parent's pools: the environment gives every library one.
 """
 
 import io
@@ -14,6 +15,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +42,8 @@ from qrlora_search.prepare.preparation import Prepared, prepare
 from qrlora_search.prepare.store import Store
 from qrlora_search.values.faults import VARIABLE
 from qrlora_search.values.states import Report
+
+PREPARING = "PREPARING"
 
 
 def warm_up(job, _told):
@@ -84,15 +88,15 @@ def run(planned: Planned, prepared: Prepared) -> int:
         return session.run(engine, time.monotonic(), signals, Workforce(1, 1))
 
 
-def forked(planned: Planned, prepared: Prepared, fault: str) -> int:
-    """Run in a fork and return its wait status: 9 where it killed itself."""
+def forked(work: Callable[[], int], fault: str) -> int:
+    """Work in a fork and return its wait status: 9 where it killed itself."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
     os.environ[VARIABLE] = fault
     code = 99
     try:
-        code = run(planned, prepared)
+        code = work()
     finally:
         sys.stderr.flush()
         os._exit(code)
@@ -104,16 +108,24 @@ def main() -> None:
     request = SearchRequest(os.environ["TASK"], int(os.environ["BUDGET"]), "model", "data", "space.toml", concurrency=1,
                             tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db")  # fmt: skip
     planned = plan_search(check_request(request))
-    prepared = prepare(planned.plan, planned.splits, Store(Path("own-cache")), warm_up, lambda _: None)
+
+    def prepared_here() -> Prepared:
+        return prepare(planned.plan, planned.splits, Store(Path("own-cache")), warm_up, lambda _: None)
+
+    def prepares() -> int:
+        prepared_here()
+        return 0
+
+    statuses = {PREPARING: [forked(prepares, fault) for fault in json.loads(os.environ.get(PREPARING, "[]"))]}
+    prepared = prepared_here()
     first = [
         {"method": "qr-lora", "tau": tau, "learning_rate": 0.01, "matrices": "qv", "layers": "last", "last": 2,
          "batch_size": 32, "head": "frozen"} for tau in json.loads(os.environ.get("PROPOSALS", "[]"))
     ]  # fmt: skip
     planned = replace(planned, plan=planned.plan.model_copy(update={"warm_start": tuple(first)}))
-    statuses = {}
     for output, faults in json.loads(sys.argv[1]).items():
         there = planned.plan.model_copy(update={"output": output})
-        statuses[output] = [forked(replace(planned, plan=there), prepared, fault) for fault in faults]
+        statuses[output] = [forked(partial(run, replace(planned, plan=there), prepared), fault) for fault in faults]
     print(json.dumps(statuses))
 
 

@@ -34,6 +34,9 @@ AT_THE_END = ("before:scored:2", "before:confirm_scored:1", "after:front.json:1"
               "after:mlflow-closed:1", "before:delivered:1", "after:delivered:1")  # fmt: skip
 """Members are scored on the report split; the search is closed; then MLflow gets what it lacks."""
 
+PREPARING = ("before:store-warm-ups:1", "after:store-warm-ups:1", "before:store-bases:1")
+"""The cache's artefacts are made and not in place, or in place and not used."""
+
 SCENARIOS = {
     "whole": [""],
     "events": [*(f"after:{kind}:1" for kind in EVENTS), "after:report:3", ""],
@@ -66,7 +69,8 @@ def place(tmp_path_factory):
     make_place(folder, folder, "stsb", "bert", rows=60)
     (folder / "space.toml").write_text(SPACE.replace("epochs = 3\n", TRAINED, 1) + MORE)
     script = Path(__file__).with_name("forked_searches.py")
-    environment = {**os.environ, **ONE_THREAD, "TASK": "stsb", "BUDGET": str(BUDGET), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, **ONE_THREAD, "TASK": "stsb", "BUDGET": str(BUDGET), "HF_HUB_OFFLINE": "1",
+                   "PREPARING": json.dumps(PREPARING)}  # fmt: skip
     command = [sys.executable, str(script), json.dumps(SCENARIOS)]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -92,6 +96,13 @@ def test_one_trial_at_a_time_gives_the_same_front_and_ends(place, scenario):
     assert promise.ends(cut) == promise.ends(whole)
     assert [row.data for row in cut if row.kind == "proposed"] == [row.data for row in whole if row.kind == "proposed"]
     assert promise.front(folder / scenario) == promise.front(folder / "whole")
+
+
+def test_a_preparation_killed_before_its_artefact_is_in_place_leaves_nothing_in_the_cache(place):
+    folder, statuses = place
+    assert statuses["PREPARING"] == [KILLED] * len(PREPARING)
+    assert promise.drafts(folder / "own-cache") == []
+    assert {len(list((folder / "own-cache" / kind).glob("*/inputs.json"))) for kind in ("warm-ups", "bases")} == {1}
 
 
 def test_the_checker_sees_what_breaks_the_promise(place, tmp_path):

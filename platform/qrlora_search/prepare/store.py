@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from qrlora_search.describe.plan import digest
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.faults import passing
 
 
 def default_root() -> Path:
@@ -47,19 +48,24 @@ class Store:
     def get_or_make(self, kind: str, inputs: dict[str, object], make: Callable[[Path], None]) -> Path:
         """Returns the artefact's folder. make: fills an empty folder; called at most once, by one process at a time.
 
-        inputs are kept beside the artefact as inputs.json.
+        inputs are kept beside the artefact as inputs.json. Drafts that a killed maker of it left are removed: whoever
+        holds the lock is the only one that makes it.
         """
         place = self.place(kind, inputs)
         if place.is_dir():
             return place
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.with_suffix(".lock")):
+            for left in place.parent.glob(f".draft-{place.name}-*"):
+                shutil.rmtree(left, ignore_errors=True)
             if not place.is_dir():
-                draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
+                draft = Path(tempfile.mkdtemp(prefix=f".draft-{place.name}-", dir=place.parent))
                 try:
                     make(draft)
                     (draft / "inputs.json").write_text(json.dumps(inputs, indent=1, sort_keys=True), encoding="utf-8")
+                    passing(f"before:store-{kind}")
                     draft.rename(place)
+                    passing(f"after:store-{kind}")
                 finally:
                     shutil.rmtree(draft, ignore_errors=True)
         return place

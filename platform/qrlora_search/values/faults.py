@@ -1,7 +1,8 @@
 """Fault points, for tests alone: `QRLORA_FAULT="after:report:7"` kills this process when it passes that moment.
 
-A moment is `before:WHAT` or `after:WHAT`; WHAT is a kind of event, a file's name without its digits, or `mlflow-KIND`.
-The number counts from 1. The kill is SIGKILL to this very process, so nothing is cleaned up, as in a real one.
+A moment is `before:WHAT` or `after:WHAT`; WHAT is a kind of event, a file's name without its digits, `mlflow-KIND`, or
+`store-KIND` of the cache's artefacts. The number counts from 1. The kill is SIGKILL to this very process, so nothing is
+cleaned up, as in a real one.
 """
 
 import os
