@@ -20,8 +20,9 @@ from qrlora_search.adapters.ray_engine.resources import TrialResources, missing_
 from qrlora_search.values.errors import UserError
 
 def where():
+    import os
     import qrlora_search
-    return qrlora_search.__file__
+    return qrlora_search.__file__, os.environ.get("OMP_WAIT_POLICY"), os.environ.get("HF_HUB_DISABLE_TELEMETRY")
 
 try:
     with ray_running(sys.argv[1], 1):
@@ -29,7 +30,7 @@ try:
             print(missing_nodes(TrialResources(labels=labels)))
         for node in ray.nodes():
             on = {"ray.io/node-id": node["NodeID"]}
-            print(ray.get(ray.remote(where).options(num_cpus=1, label_selector=on).remote()))
+            print(*ray.get(ray.remote(where).options(num_cpus=1, label_selector=on).remote()))
 except UserError as error:
     print("error:", error, file=sys.stderr)
     raise SystemExit(2)
@@ -69,14 +70,15 @@ def far(place, cluster) -> Place:
     return Far(place.folder, place.cache, place.task)
 
 
-def test_labels_are_read_and_the_program_itself_reaches_every_node(cluster):
-    done = joined(cluster)
+def test_labels_are_read_and_the_program_itself_and_its_settings_reach_every_node(cluster):
+    done = joined(cluster, OMP_WAIT_POLICY="the driver's")
     assert done.returncode == 0, done.stderr
     no_node, some_node, *files = done.stdout.splitlines()
     said = "none of the cluster's 3 nodes has 1 CPU, zone=c (labels there: zone=a, zone=b): trials wait until one joins"
     assert (no_node, some_node) == (said, "")
     assert len(files) == 3
     assert all("/py_modules_files/" in file for file in files), files
+    assert all(file.endswith(" the driver's 1") for file in files), "settings reach the nodes, too"
 
 
 def test_a_search_outlives_a_node_and_uses_one_that_joins(far, cluster):

@@ -178,6 +178,17 @@ def test_generated_data_is_called_a_stand_in_everywhere(capsys):
 
 
 @pytest.mark.parametrize(
+    ("address", "storage", "hinted"),
+    [(None, "", False), ("h:6379", "", True), ("h:6379", "postgresql://h/d", False)],
+)
+def test_a_plan_for_a_cluster_says_that_its_record_stays_here(capsys, monkeypatch, address, storage, hinted):
+    monkeypatch.setenv("QRLORA_STORAGE", storage)
+    view = build_front_view(make_history(), "complete", 1.0)
+    show_plan(make_console(), view.plan.model_copy(update={"address": address}))
+    assert ("QRLORA_STORAGE puts them into PostgreSQL" in capsys.readouterr().out) is hinted
+
+
+@pytest.mark.parametrize(
     ("budget", "confirm", "told"),
     [
         (5, {"share": 0.2}, "(1 training)"),

@@ -1,6 +1,5 @@
 """The command line. Light to import: torch, ray and the rest load when a command runs."""
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,17 +10,8 @@ from typer.exceptions import TyperException
 from qrlora_search.app.cli_pictures import add_commands
 from qrlora_search.app.cli_reproduce import reproduce
 from qrlora_search.app.cli_sweep import sweep_app
+from qrlora_search.values.environment import set_here
 from qrlora_search.values.errors import UserError
-
-_ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # read when torch loads: threads that spin while they wait starve other trials
-    "TOKENIZERS_PARALLELISM": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "DO_NOT_TRACK": "true",
-}
 
 app = typer.Typer(
     name="qrlora-search",
@@ -172,8 +162,7 @@ add_commands(app)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 2 for bad input, with one clear message. `search` may be left out."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_here()
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if given and given[0].startswith("-") and given[0] not in {"-h", "--help"}:
         given.insert(0, "search")

@@ -1,5 +1,6 @@
 """What a person sees while a search runs: a bar in a terminal, plain lines in a pipe or a log."""
 
+import os
 import time
 
 from rich.console import Console
@@ -21,10 +22,14 @@ from qrlora_search.app.front_view import FrontView
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import HEAD_ONLY, History
+from qrlora_search.record.storage import VARIABLE
 from qrlora_search.values.secrets import shown_address
 from qrlora_search.values.states import TrialState
 
 MOST_SHOWN = 4
+AT_THE_DRIVER = (
+    f"record and study are SQLite in the output folder, on this machine alone; {VARIABLE} puts them into PostgreSQL"
+)
 
 
 def make_console() -> Console:
@@ -84,6 +89,7 @@ def _plan_rows(plan: SearchPlan) -> list[tuple[str, str]]:
         ("runs on", f"{places}: {resources_in_words(plan)}"),
         ("limits", ", ".join(limits) or "none"),
         ("output", plan.output),
+        *([("hint", AT_THE_DRIVER)] if plan.address is not None and not os.environ.get(VARIABLE) else []),
         ("tracking", shown_address(plan.tracking_uri)),
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from qrlora_search.describe.plan import digest
 from qrlora_search.describe.tables import Table, check_keys, read_toml, validate
 from qrlora_search.describe.tasks import TASKS
-from qrlora_search.values.errors import nearest
+from qrlora_search.values.errors import UserError, nearest
 from qrlora_search.values.secrets import holds_secret
 from qrlora_search.values.times import parse_seconds
 

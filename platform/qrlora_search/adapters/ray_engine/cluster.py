@@ -19,6 +19,7 @@ from qrlora_search.adapters.ray_engine.bundle import write_bundle
 from qrlora_search.adapters.ray_engine.resources import TrialResources, living_nodes
 from qrlora_search.describe.plan import Precision
 from qrlora_search.method.machine import refusal
+from qrlora_search.values.environment import for_nodes
 from qrlora_search.values.errors import AwayError, UserError
 
 CONNECT_S = 3.0
@@ -114,12 +115,14 @@ def check_nodes(precision: Precision, each: TrialResources) -> None:
 
 @contextmanager
 def _code() -> Iterator[dict[str, object] | None]:
-    """Holds what carries this program to a cluster's nodes: each pulls it once. A Ray job has brought it already."""
+    """Holds what carries this program and its settings to a cluster's nodes: each pulls it once. A Ray job has brought
+    both already.
+    """
     if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="qrlora-code-") as scratch:
-        yield {"py_modules": [str(write_bundle(Path(scratch)) / "qrlora_search")]}
+        yield {"py_modules": [str(write_bundle(Path(scratch)) / "qrlora_search")], "env_vars": for_nodes()}
 
 
 @contextmanager

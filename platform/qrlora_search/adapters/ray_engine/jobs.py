@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from qrlora_search.values.environment import for_nodes
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.secrets import first_line, shown_address
 
@@ -57,7 +58,7 @@ class Jobs:
         """
         if self.state(job) != GONE:
             return False
-        runtime = {"working_dir": str(folder), "env_vars": environment}
+        runtime = {"working_dir": str(folder), "env_vars": {**for_nodes(), **environment}}
         try:
             self.client.submit_job(entrypoint=entrypoint, submission_id=job, runtime_env=runtime)
         except RuntimeError as error:
