@@ -152,7 +152,10 @@ def _on_loopback() -> Iterator[None]:
     that it reads once, when it is imported, and that one who joins a cluster later in this process must not have.
     """
     constants: Any = import_module("ray._private.ray_constants")
-    plain = constants.ENABLE_RAY_CLUSTER
+    plain = getattr(constants, "ENABLE_RAY_CLUSTER", None)
+    if plain is None:  # another Ray's: it then listens where it will
+        yield
+        return
     constants.ENABLE_RAY_CLUSTER = False
     try:
         yield
