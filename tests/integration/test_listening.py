@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
@@ -31,7 +32,8 @@ def listening(leader: psutil.Process) -> set[tuple[str, str]]:
     found = set()
     for one in [leader, *leader.children(recursive=True)]:
         with suppress(psutil.Error):
-            called = " ".join(one.cmdline())[:80]
+            words = one.cmdline()
+            called = " ".join([Path(words[0]).name, *(Path(word).name for word in words[1:3])]) if words else one.name()
             for socket_ in one.net_connections(kind="inet"):
                 bound = socket_.type == socket.SOCK_DGRAM and not socket_.raddr
                 if socket_.status == psutil.CONN_LISTEN or bound:

@@ -155,7 +155,7 @@ def test_whoever_is_to_be_told_is_told_of_a_night_that_cannot_begin_once(night, 
     assert "swordfish" not in message
     monkeypatch.delenv("NIGHT_DATABASE")
     assert main([*night, "--scheduled"]) == 2
-    assert "(exit code 2): storage.database = '$NIGHT_DATABASE': the environment has no" in told(tmp_path)[1]
+    assert "(exit code 2): storage.database '$NIGHT_DATABASE': the environment has no" in told(tmp_path)[1]
 
 
 def test_a_night_that_is_away_again_after_one_that_ended_is_told_again(night, searched, tmp_path, monkeypatch):
