@@ -274,6 +274,13 @@ def test_a_confirmed_front_shows_what_the_selection_promised(capsys):
         assert part in said
 
 
+def test_notes_are_shown_with_the_brackets_that_name_a_setting(capsys):
+    view = build_front_view(make_history(), "complete", 1.0)
+    noted = view.model_copy(update={"notes": [*view.notes, "A larger [confirm] share trains all."]})
+    show_front(make_console(), noted, "out")
+    assert "A larger [confirm] share trains all." in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_report_split_that_is_harder_for_the_control_too_is_no_curse(capsys):
     even, harder = (build_front_view(make_history(harder=less), "complete", 1.0) for less in (0.0, 0.1))
     assert (even.confirmation.splits_apart, harder.confirmation.splits_apart) == pytest.approx((0.0, 0.1))

@@ -155,7 +155,7 @@ def show_front(console: Console, view: FrontView, output: str) -> None:
         console.print(line, markup=False)
     console.print(bill_table(view))
     for note in view.notes:
-        console.print(note, style="dim")
+        console.print(note, style="dim", markup=False)
     console.print(f"files: {output}/front.json, front.csv, front.html, front.png, front/ (adapters)", no_wrap=True)
     console.print("next: make ui (MLflow with every trial), or open front.html", no_wrap=True)
 
@@ -192,7 +192,7 @@ class ProgressSink:
         elif event.kind in SCORED:
             self.console.print(f"[scoring] {self._scoring_line(event)}", markup=False, no_wrap=True)
         elif event.kind == "ended" and event.trial is not None:
-            self.console.print(self._line(event.trial), no_wrap=True)
+            self.console.print(self._line(event.trial), no_wrap=True, markup=False)
         elif event.kind == "promoted" and event.trial is not None:
             self.console.print(f"{_name(event.trial)} is taken up again: {event.data['reason']}", no_wrap=True)
         elif event.kind == "confirm_ended":
