@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from qrlora_search.adapters.peft_exchange.lora import head_weights, write_lora
@@ -73,19 +74,26 @@ def export(request: ExportRequest) -> Path:
         raise UserError(
             f"OUTPUT {str(request.output)!r} has lost {weights.name}; search again, or export another trial"
         )
+    try:
+        tensors = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"OUTPUT {str(request.output)!r}: {weights.name} cannot be read ({error}); search again, or export another "
+            "trial"
+        ) from None
     to = request.to.resolve()
     draft = _draft(to, str(request.to))
     try:
-        configuration, tensors = trial.configuration, load_file(weights)
+        configuration = trial.configuration
         if kept is not None:
             configuration, tensors = keep_largest(configuration, tensors, _directions(base, configuration), kept)
         content = _facts(request, history, _Exported(plan, trial, kept, configuration), facts)
         adapted = assemble(base, configuration, tensors, content)
-        _write(request, adapted, tensors, draft, configuration)
-        content["files"] = {one.name: hash_file(one) for one in sorted(draft.iterdir()) if one.is_file()}
-        (draft / EXPORT_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        (draft / "README.md").write_text(model_card(content), encoding="utf-8")
         with _writing(str(request.to)):
+            _write(request, adapted, tensors, draft, configuration)
+            content["files"] = {one.name: hash_file(one) for one in sorted(draft.iterdir()) if one.is_file()}
+            (draft / EXPORT_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            (draft / "README.md").write_text(model_card(content), encoding="utf-8")
             if to.is_dir():
                 to.rmdir()
             draft.rename(to)
@@ -120,8 +128,9 @@ def _draft(to: Path, asked: str) -> Path:
 def _writing(asked: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise UserError(f"--to {asked!r} cannot be written: {error.strerror}; name another folder") from None
+    except (OSError, SafetensorError) as error:  # safetensors says so of a disk that is full
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"--to {asked!r} cannot be written: {why}; name another folder") from None
 
 
 @dataclass(frozen=True)
