@@ -1,6 +1,5 @@
 """The Pareto explorer: a Streamlit page over MLflow and front views. Start it with `python -m platform.explorer`."""
 
-import os
 import time
 from contextlib import suppress
 from typing import Any
@@ -14,7 +13,7 @@ import exploring_figures as figures
 import exploring_spectra as spectral
 from exploring_data import Loaded, Search, Trial
 
-ADDRESS = os.environ.get("QRLORA_TRACKING", "sqlite:///runs/mlflow.db")
+ADDRESS = data.address()
 REFRESH_S = 4.0
 WATCH_S = 10.0
 NO_DECISION = {"finished": "nothing: it was not asked", "derived": "nothing: it was not trained"}
@@ -107,12 +106,27 @@ def choose(tasks: dict[str, str]) -> list[Search]:
     return [known[run] for run in picked if run in known]
 
 
-def page(experiment: str, task: str, runs: list[str]) -> None:
-    """Draws what was picked, read anew each time."""
+def read(experiment: str, task: str, runs: list[str]) -> list[Loaded]:
+    """Returns searches with their trials. A session's first reading draws empty axes, so that the browser fetches what
+    draws figures meanwhile.
+    """
+    waiting = st.empty()
+    if "read" not in st.session_state:
+        waiting.plotly_chart(figures.waiting_figure(), key="waiting", width="stretch")
     try:
         with st.spinner("reading trials"):
             known = {one.run: one for one in found_searches(experiment, task)}
             loaded = [loaded_search(known[run]) for run in runs if run in known]
+        st.session_state["read"] = True
+    finally:
+        waiting.empty()
+    return loaded
+
+
+def page(experiment: str, task: str, runs: list[str]) -> None:
+    """Draws what was picked, read anew each time."""
+    try:
+        loaded = read(experiment, task, runs)
         if any(one.search.stand_in for one in loaded):
             st.warning("STAND-IN data: generated, not GLUE. The scores say nothing about the real task.")
         for mark in sorted({mark for one in loaded for mark in one.marks} - {"STAND-IN data, not GLUE"}):

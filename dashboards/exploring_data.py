@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -176,6 +177,11 @@ class Loaded:
     def lead(self) -> float:
         """Returns how far the search's own warm-up, on which its trials stand, is above the mean of all warm-ups."""
         return float(self.view.get("confirmation", {}).get("lead", 0.0))
+
+
+def address() -> str:
+    """Returns where the searches are tracked."""
+    return os.environ.get("QRLORA_TRACKING", "sqlite:///runs/mlflow.db")
 
 
 def client(address: str) -> Any:

@@ -56,6 +56,13 @@ def front_figure(loaded: list[Loaded], shown: list[Trial]) -> go.Figure:
     return figure
 
 
+def waiting_figure() -> go.Figure:
+    """Returns empty axes as high as the front's, for the time in which trials are read."""
+    figure = go.Figure(layout={"template": "simple_white", "height": 540, "margin": {"t": 40, "b": 40}})
+    figure.add_annotation(text="reading trials", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+    return figure.update_xaxes(showticklabels=False).update_yaxes(showticklabels=False)
+
+
 def _add_front(figure: go.Figure, one: Loaded, place: int) -> None:
     control, members = one.search.control, one.members
     if control is not None:

@@ -30,6 +30,9 @@ from scripted import plan  # noqa: E402
 from search_runs import Place, free_port  # noqa: E402
 
 EPOCHS, ROWS = 10, 1000
+FRONT = """trials => [...document.querySelectorAll('.js-plotly-plot')].some(one => one.querySelector('.main-svg')
+    && (one.data || []).reduce((points, trace) => points + (trace.x || []).length, 0) >= trials)"""
+"""Whether the explorer has drawn a front with all trials."""
 
 
 def record(trials: int) -> Iterator[Event]:
@@ -102,7 +105,7 @@ def pages(place: Place, address: str, link: str) -> None:
         print("errors:", json.dumps(seen.errors[:3]))
 
 
-def explorer(place: Place, address: str) -> None:
+def explorer(place: Place, address: str, trials: int) -> None:
     """Print how long the explorer takes until its front is drawn, the first time and again."""
     port, seen = free_port(), Seen()
     command = ["explorer", "--port", str(port), "--tracking-uri", address]
@@ -111,7 +114,7 @@ def explorer(place: Place, address: str) -> None:
             page.goto("about:blank")
             began = time.monotonic()
             page.goto(ready)
-            page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot .main-svg').length > 0")
+            page.wait_for_function(FRONT, arg=trials)
             print(f"explorer, {turn}: {time.monotonic() - began:.2f} s")
     print("errors:", json.dumps(seen.errors[:3]))
 
@@ -130,7 +133,7 @@ def main() -> None:
         link = logged(address, folder, given.trials, given.trial_seconds)
         place = Place(folder, folder / "cache", "sst2")
         pages(place, address, link)
-        explorer(place, address)
+        explorer(place, address, given.trials)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A real tracking store, fed from a record without training: what runs show, and comparisons that read them back."""
 
+import gc
 import json
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 
 import exploring_data
 import exploring_figures
+import exploring_start
 from qrlora_search.adapters.mlflow_sink.artifacts import keep_files
 from qrlora_search.adapters.mlflow_sink.children import marked
 from qrlora_search.adapters.mlflow_sink.derived import keep_derived
@@ -328,6 +330,19 @@ def test_the_explorers_page_says_what_is_missing_or_wrong(tmp_path, checkout, mo
     assert not page.exception
     assert "MLflow cannot be read" in page.error[0].value
     assert "--tracking-uri" in page.error[0].value
+
+
+def test_the_explorer_starts_beside_a_store_that_cannot_be_opened(tmp_path):
+    """The page says so, not its server; with a server's address nothing is asked at all."""
+    broken, threshold = tmp_path / "broken.db", gc.get_threshold()
+    broken.write_text("no database " * 200)
+    try:
+        for address in (f"sqlite:///{broken}", "http://127.0.0.1:9"):
+            exploring_start.prepare(address)
+        assert gc.get_freeze_count() > 100_000  # everything imported is out of the collector's way
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
 
 
 def test_derived_adapters_are_points_with_their_trials_facts():

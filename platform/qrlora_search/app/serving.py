@@ -17,12 +17,6 @@ _STREAMLIT = (
     "--server.fileWatcherType=none", "--client.toolbarMode=minimal",
 )  # fmt: skip
 
-_EXPLORER = (
-    "import mlflow.tracking, pandas, plotly.graph_objects, sys; from streamlit.web.cli import main; "
-    "sys.argv[0] = 'streamlit'; main()"
-)
-"""What the page needs is imported before the server answers, and not when the first page is asked for."""
-
 _DASHBOARD = (
     "import os, sys, optuna_dashboard; "
     "optuna_dashboard.run_server(os.environ['QRLORA_STUDY'], host='127.0.0.1', port=int(sys.argv[1]))"
@@ -45,7 +39,9 @@ def serve_explorer(port: int, tracking_uri: str | None) -> int:
     check_tracking(address)
     check_port("--port", port)
     _check_installed("streamlit")
-    command = [sys.executable, "-c", _EXPLORER, "run", str(explorer_script()), f"--server.port={port}", *_STREAMLIT]
+    script = explorer_script()
+    start = str(script.with_name("exploring_start.py"))
+    command = [sys.executable, start, "run", str(script), f"--server.port={port}", *_STREAMLIT]
     return _serve(command, {"QRLORA_TRACKING": address}, f"explorer at http://127.0.0.1:{port}")
 
 
