@@ -5,8 +5,10 @@ process, since what a killed driver writes does not depend on the engine. Run as
     forked_searches.py SCENARIOS
 in a place's folder; SCENARIOS is JSON {output: [fault, ..., ""]}, one run for each, the first new, the others resumed.
 Prints the wait statuses as JSON of the same shape, and those of preparations under PREPARING: the faults that this
-variable lists, one preparation for each, before the searches. PROPOSALS: tau after tau, tried before anything else.
-CURVES: what each of these trials is said to score, by epoch, in place of its real scores. A fork has no threads of its
+variable lists, one preparation for each, before the searches. PROPOSALS: tried before anything else.
+CURVES: what each of these trials is said to score, by epoch, in place of its real scores. LOST: {trial: epoch}, whose
+worker is lost there the first time, once for each output. UNUSED: so many proposals in a row that need no trial use up
+a space. A fork has no threads of its
 parent's pools: the environment gives every library one.
 """
 
@@ -26,7 +28,7 @@ import torch
 from rich.console import Console
 
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
-from qrlora_search.app import draw_html, draw_png  # noqa: F401
+from qrlora_search.app import draw_html, draw_png, loop  # noqa: F401
 from qrlora_search.app.delivery import deliver_again
 from qrlora_search.app.output import held, open_output
 from qrlora_search.app.planning import Planned, plan_search
@@ -67,16 +69,40 @@ class Told:
         return replace(report, score=score, metrics=dict.fromkeys(report.metrics, score))
 
 
-def begin(bench: Workbench, order: TrialOrder) -> TrialTrainer | Told:
+class LostWorkerError(Exception):
+    """A worker is lost."""
+
+
+class Losing:
+    """A real training whose worker is lost before an epoch, unless the note of that is there."""
+
+    def __init__(self, trainer: TrialTrainer, epoch: int, note: Path) -> None:
+        self.trainer, self.epoch, self.note = trainer, epoch, note
+
+    def step(self) -> Report:
+        """Train an epoch, or be lost."""
+        if self.trainer.epoch + 1 == self.epoch and not self.note.exists():
+            self.note.touch()
+            raise LostWorkerError(f"lost before epoch {self.epoch}")
+        return self.trainer.step()
+
+
+def begin(benches: list[Workbench], output: Path, order: TrialOrder) -> TrialTrainer | Told | Losing:
     """Return a trial in training."""
-    trainer, curves = TrialTrainer(bench, order), json.loads(os.environ.get("CURVES", "null"))
+    trainer, curves = TrialTrainer(benches[order.warm_up], order), json.loads(os.environ.get("CURVES", "null"))
+    lost = json.loads(os.environ.get("LOST", "{}")).get(str(order.trial))
+    if lost is not None:
+        return Losing(trainer, lost, output.with_name(f"{output.name}-lost-{order.trial}"))
     return trainer if curves is None else Told(trainer, curves[order.trial])
 
 
 def run(planned: Planned, prepared: Prepared) -> int:
     """Run a search, or go on with it, and return its exit code."""
-    bench = build_workbench(prepared.materials.for_workers(), torch.device("cpu"))
-    engine = SimulatedEngine(partial(begin, bench), (TrialFailedError,), planned.plan.concurrency or 1)
+    materials = [one.for_workers() for one in (prepared.materials, *prepared.further)]
+    benches = [build_workbench(one, torch.device("cpu")) for one in materials]
+    training = partial(begin, benches, planned.output)
+    engine = SimulatedEngine(training, (TrialFailedError,), planned.plan.concurrency or 1, (LostWorkerError,))
+    loop.MOST_UNUSED = int(os.environ.get("UNUSED", loop.MOST_UNUSED))
     with held(planned.output), signals_caught() as signals:
         state = open_output(planned, resume=True)
         if state == "finished":
@@ -105,7 +131,9 @@ def forked(work: Callable[[], int], fault: str) -> int:
 def main() -> None:
     """Run the scenarios that the command line gives."""
     torch.set_num_threads(1)
+    largest = int(os.environ["MAX_PARAMS"]) if "MAX_PARAMS" in os.environ else None
     request = SearchRequest(os.environ["TASK"], int(os.environ["BUDGET"]), "model", "data", "space.toml", concurrency=1,
+                            max_params=largest,
                             tracking_uri=f"sqlite:///{Path.cwd()}/mlflow.db")  # fmt: skip
     planned = plan_search(check_request(request))
 
@@ -118,10 +146,7 @@ def main() -> None:
 
     statuses = {PREPARING: [forked(prepares, fault) for fault in json.loads(os.environ.get(PREPARING, "[]"))]}
     prepared = prepared_here()
-    first = [
-        {"method": "qr-lora", "tau": tau, "learning_rate": 0.01, "matrices": "qv", "layers": "last", "last": 2,
-         "batch_size": 32, "head": "frozen"} for tau in json.loads(os.environ.get("PROPOSALS", "[]"))
-    ]  # fmt: skip
+    first = json.loads(os.environ.get("PROPOSALS", "[]"))
     planned = replace(planned, plan=planned.plan.model_copy(update={"warm_start": tuple(first)}))
     for output, faults in json.loads(sys.argv[1]).items():
         there = planned.plan.model_copy(update={"output": output})

@@ -33,7 +33,10 @@ def place(tmp_path_factory):
     make_place(folder, folder, "sst2", "bert", rows=400)
     space = SPACE.replace("epochs = 3\nrungs = [1, 2]", 'epochs = 5\nrungs = [1, 2, 3]\nprecision = "float32"', 1)
     (folder / "space.toml").write_text(f"{space}\n[confirm]\nshare = 0\n[derived]\nhalvings = 0\n")
-    told = {"PROPOSALS": json.dumps(TAUS), "CURVES": json.dumps(CURVES), "TASK": "sst2", "BUDGET": str(len(TAUS))}
+    same = {"method": "qr-lora", "learning_rate": 0.01, "matrices": "qv", "layers": "last", "last": 2, "batch_size": 32,
+            "head": "frozen"}  # fmt: skip
+    first = json.dumps([{**same, "tau": tau} for tau in TAUS])
+    told = {"PROPOSALS": first, "CURVES": json.dumps(CURVES), "TASK": "sst2", "BUDGET": str(len(TAUS))}
     script = Path(__file__).with_name("forked_searches.py")
     done = subprocess.run(
         [sys.executable, str(script), json.dumps(SCENARIOS)], cwd=folder, timeout=300, check=False,

@@ -127,6 +127,30 @@ def test_without_promotion_no_checkpoint_of_a_stopped_trial_is_kept(tmp_path):
     assert files.checkpoints == {}
 
 
+@pytest.mark.parametrize("kept", [1, 200, MOST_UNUSED])
+def test_what_a_space_gave_in_vain_before_a_kill_counts(tmp_path, kept):
+    """Else a search that was killed would try more than one that was not."""
+    the_plan = plan(20, training={"promotion": 0.0})
+    loop, sampler, record, _ = search(tmp_path, the_plan, TAUS, Rising)
+    assert loop.used_up
+    part, history = Record(f"sqlite:///{tmp_path / 'part.db'}"), History(plan=the_plan)
+    vain, asked = 0, 0
+    for event in record.all():
+        if vain == kept or event.kind == "used_up":
+            break
+        history.apply(part.append(event.kind, event.data, event.trial))
+        vain += event.kind == "duplicate"
+        asked += event.kind == "proposed"
+    assert vain == kept
+    resumed = SearchLoop(
+        the_plan, part, history, ListSampler(TAUS, asked),
+        lambda proposal: canonical(the_plan.space, proposal, SPECTRA, 4), KeptFiles(),
+    )  # fmt: skip
+    SimulatedEngine(Rising, (ScriptedError,)).run(resumed)
+    assert resumed.used_up
+    assert [one.kind for one in part.all()].count("proposed") == sampler.asked
+
+
 def test_a_space_that_was_used_up_is_not_asked_again_after_a_kill_but_with_another_budget(tmp_path):
     """Cut when the late one was taken up, the search goes on with it and proposes nothing."""
     the_plan = plan(20)

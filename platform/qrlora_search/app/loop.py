@@ -169,7 +169,7 @@ class SearchLoop(Interruptible):
         return None
 
     def _propose(self) -> TrialOrder | None:
-        for _ in range(MOST_UNUSED):
+        while self.history.unused < MOST_UNUSED:  # what came before a kill counts
             number, proposal = self.sampler.ask()
             configuration = self.canonical(proposal)
             data = {"proposal": proposal, "configuration": configuration.to_json()}

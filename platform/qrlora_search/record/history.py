@@ -49,8 +49,9 @@ class History:
     threads: of one trial, as the engine gave them last; preparation_s: core- or GPU-seconds before the trials.
     started, ended: how many count against the budget, and how they ended; live: started trials that have not ended;
     promotions: how often a stopped one was taken up again. They are kept as events arrive, since trials can be 100,000.
-    used_up: budget and largest size with which the space was. delivered: the sinks have all of an ended search.
-    failures: why trials failed, in this order; forgiven: how many had when the search last ended since all had failed.
+    used_up: budget and largest size with which the space was; unused: so many proposals in a row have needed no trial.
+    delivered: the sinks have all of an ended search. failures: why trials failed, in this order; forgiven: how many
+    had when the search last ended since all had failed.
     """
 
     plan: SearchPlan | None = None
@@ -67,6 +68,7 @@ class History:
     live: dict[int, TrialHistory] = field(default_factory=dict)
     promotions: int = 0
     used_up: tuple[int, int | None] | None = None
+    unused: int = 0
     delivered: bool = False
     failures: list[str] = field(default_factory=list)
     forgiven: int = 0
@@ -134,10 +136,12 @@ class History:
     def _on_refused(self, trial: int | None, data: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]
         one.refused, one.reason = True, data["reason"]
+        self.unused += 1
 
     def _on_duplicate(self, trial: int | None, data: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]
         one.duplicate_of, one.reason = int(data["of"]), f"the same as trial {data['of']}"
+        self.unused += 1
 
     def _on_derived(self, trial: int | None, data: dict[str, Any]) -> None:
         scored = Scored(data["metrics"], data["packed"], data["loss"])
@@ -148,7 +152,7 @@ class History:
         self.confirmation.closed = False
         if not one.started and one.number != HEAD_ONLY:
             self.started += 1
-        one.started = True
+        one.started, self.unused = True, 0
         self.live[one.number] = one
 
     def _on_report(self, trial: int | None, data: dict[str, Any]) -> None:
@@ -164,7 +168,7 @@ class History:
         self.trials[_numbered(trial)].retries.append(data["reason"])
 
     def _on_used_up(self, _: int | None, data: dict[str, Any]) -> None:
-        self.used_up = data["budget"], data["max_params"]
+        self.used_up, self.unused = (data["budget"], data["max_params"]), 0
 
     def _on_promoted(self, trial: int | None, data: dict[str, Any]) -> None:
         one = self.trials[_numbered(trial)]
