@@ -8,8 +8,16 @@ import pytest
 
 from qrlora_search.adapters.optuna_search.study import StudySink
 from qrlora_search.record.events import Record, record_url
-from qrlora_search.record.storage import VARIABLE, check_storage, claim_place, drop_record, has_record, schema_of
-from qrlora_search.values.errors import SinkError, UserError
+from qrlora_search.record.storage import (
+    VARIABLE,
+    check_storage,
+    claim_place,
+    drop_record,
+    has_record,
+    schema_of,
+    went_away,
+)
+from qrlora_search.values.errors import AwayError, RefusedError, SinkError, UserError
 
 
 @pytest.fixture
@@ -96,6 +104,8 @@ def test_what_is_wrong_is_said_without_the_password(server, monkeypatch, wrong):
     with pytest.raises(UserError) as error:
         check_storage()
     assert "cannot be used" in str(error.value)
+    assert type(error.value) is (AwayError if wrong == "port" else RefusedError)
+    assert (went_away(error.value) is None) == (wrong != "port")
     assert "swordfish" not in str(error.value)
     assert server.password not in str(error.value)
 

@@ -45,6 +45,7 @@ class Place:
         def beat() -> None:
             while not over.wait(BEAT_S):
                 entry.spent_s = before + time.monotonic() - began
+                self.record.heard = datetime.now(UTC).isoformat(timespec="milliseconds")
                 self.save()
 
         thread = threading.Thread(target=beat, daemon=True)

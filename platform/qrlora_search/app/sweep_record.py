@@ -59,7 +59,7 @@ class Entry(_Kept):
 
 class SweepRecord(_Kept):
     """One run of a sweep. base: the newest slot that a search compares with. planned: rounds whose targets are fixed.
-    unlogged: MLflow lacks the report.
+    heard: when a search of it last trained. unlogged: MLflow lacks the report.
     """
 
     version: Literal[1] = 1
@@ -67,6 +67,7 @@ class SweepRecord(_Kept):
     slot: str
     spec: dict[str, Any]
     started: str
+    heard: str = ""
     base: str | None = None
     planned: int = 0
     entries: dict[str, Entry] = Field(default_factory=dict)
@@ -113,20 +114,26 @@ def newest_good(runs: Sequence[SweepRecord], key: str) -> SweepRecord | None:
 
 
 def choose_slot(spec: SweepSpec, asked: str | None, now: datetime) -> str:
-    """Returns the slot to run: the one asked for; an unfinished one, with a schedule only within its grace; the
-    schedule's newest; or a new one.
-    """
+    """Returns the slot to run: the one asked for, one that goes on, the schedule's newest, or a new one."""
     if asked is not None:
         if not asked.replace("-", "").replace("_", "").isalnum():
             raise UserError(f"--slot {asked!r} is no name; use letters, digits, - and _")
         return asked
-    unfinished = [one for one in records(home_of(spec)) if not one.ended]
-    if spec.schedule is not None:
-        grace = parse_seconds(spec.schedule.grace, "grace")
-        unfinished = [one for one in unfinished if (now - datetime.fromisoformat(one.started)).total_seconds() <= grace]
+    unfinished = [one for one in records(home_of(spec)) if not one.ended and goes_on(spec, one, now)]
     if unfinished:
         return unfinished[-1].slot
     return spec.schedule.slot(now) if spec.schedule is not None else now.astimezone(UTC).strftime("%Y-%m-%dT%H%M%SZ")
+
+
+def goes_on(spec: SweepSpec, record: SweepRecord, now: datetime) -> bool:
+    """Returns whether a run that has not ended is gone on with: always without a schedule; with one within its grace
+    after the start, and until the next slot is due within its grace after a search last trained.
+    """
+    if spec.schedule is None:
+        return True
+    newest = record.slot == spec.schedule.slot(now)
+    since = datetime.fromisoformat(record.heard if newest and record.heard else record.started)
+    return (now - since).total_seconds() <= parse_seconds(spec.schedule.grace, "grace")
 
 
 def new_record(spec: SweepSpec, slot: str) -> SweepRecord:

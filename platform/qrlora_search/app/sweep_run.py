@@ -24,11 +24,11 @@ from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
 from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, deliver, measure, request_of, run_turn
 from qrlora_search.app.sweep_place import Place, alone, check_home, name_database
-from qrlora_search.app.sweep_record import check_same, choose_slot, load_record, new_record
+from qrlora_search.app.sweep_record import check_same, choose_slot, goes_on, load_record, new_record
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.record.storage import check_storage, went_away
-from qrlora_search.values.errors import AwayError, UserError
+from qrlora_search.values.errors import AwayError, RefusedError, UserError
 from qrlora_search.values.secrets import expand, first_line
 from qrlora_search.values.times import parse_seconds
 
@@ -100,13 +100,14 @@ def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
 
 def too_late(spec: SweepSpec, folder: Path, now: datetime) -> bool:
     """Returns whether a slot of a schedule is given up: one that was missed, where its time lies further back than the
-    grace; one that was begun and has not ended, where its start does, which is also what `choose_slot` goes by.
+    grace; one that was begun and has not ended, where it is not gone on with.
     """
     record = load_record(folder)
-    if spec.schedule is None or (record is not None and record.ended):
+    if record is not None:
+        return not record.ended and not goes_on(spec, record, now)
+    if spec.schedule is None:
         return False
-    since = spec.schedule.newest(now) if record is None else datetime.fromisoformat(record.started)
-    return (now - since).total_seconds() > parse_seconds(spec.schedule.grace, "grace")
+    return (now - spec.schedule.newest(now)).total_seconds() > parse_seconds(spec.schedule.grace, "grace")
 
 
 def _deliver(place: Place) -> None:
@@ -254,6 +255,8 @@ def _away_now(spec: SweepSpec) -> AwayError | None:
         check_storage()
         if spec.resources.address is not None:
             check_address(expand(spec.resources.address, os.environ, "resources.address"))
+    except RefusedError as error:  # it let us in when the sweep began
+        return AwayError(str(error))
     except UserError as error:
         return went_away(error)
     return None

@@ -111,7 +111,7 @@ class Storage(Table):
 
 class Schedule(Table):
     """When: five fields of cron in a time zone. grace: a run that was missed is begun within so long of its
-    time, and one that was killed goes on within so long of its start.
+    time, and one that was killed goes on within so long of its start, or before the next is due of its last training.
     """
 
     cron: str

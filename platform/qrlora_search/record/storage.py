@@ -6,6 +6,7 @@ the schema's name and the server's address without user and password; these stay
 
 import json
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 
-from qrlora_search.values.errors import AwayError, UserError
+from qrlora_search.values.errors import AwayError, RefusedError, UserError
 from qrlora_search.values.secrets import first_line, shown_address
 
 VARIABLE = "QRLORA_STORAGE"
@@ -71,8 +72,16 @@ def storage_server() -> URL | None:
     return address.set(drivername="postgresql+psycopg")
 
 
+_REFUSALS = re.compile(
+    "password authentication failed|no password supplied|no pg_hba.conf entry|(role|database) .+ does not exist"
+)
+"""What PostgreSQL says to whom it does not let in; its codes do not reach a client that could not connect."""
+
+
 def check_storage() -> None:
-    """Raises AwayError where the database that QRLORA_STORAGE names does not let us in, UserError for another kind."""
+    """Raises AwayError where the database that QRLORA_STORAGE names does not answer, RefusedError where it does not let
+    us in, UserError for another kind.
+    """
     server = storage_server()
     if server is None:
         return
@@ -81,6 +90,11 @@ def check_storage() -> None:
         with engine.connect():
             pass
     except SQLAlchemyError as error:
+        if _REFUSALS.search(str(error)):
+            shown, said = shown_address(_text(server)), first_line(error, _text(server))
+            raise RefusedError(
+                f"{VARIABLE} {shown!r} cannot be used: {said}; correct its user, password or database"
+            ) from None
         raise _away(server, error) from None
     finally:
         engine.dispose()
@@ -90,7 +104,7 @@ def _away(server: URL, error: BaseException) -> AwayError:
     shown = shown_address(_text(server))
     return AwayError(
         f"{VARIABLE} {shown!r} cannot be used: {first_line(error, _text(server))}; "
-        "is the server up, and are user and password right?"
+        "is the server up, and may this machine connect to it?"
     )
 
 
@@ -100,6 +114,8 @@ def went_away(error: BaseException | None) -> AwayError | None:
     """
     server, one = storage_server(), error
     while one is not None:
+        if isinstance(one, RefusedError):
+            return None
         if isinstance(one, AwayError):
             return one
         driver = type(getattr(one, "orig", None)).__module__.partition(".")[0]

@@ -26,3 +26,7 @@ def nearest(value: str, known: Iterable[str]) -> str:
     """Returns `did you mean 'x'? ` for the nearest known name, or an empty text; for error messages."""
     matches = get_close_matches(value, list(known), n=1, cutoff=0.5)
     return f"did you mean '{matches[0]}'? " if matches else ""
+
+
+class RefusedError(UserError):
+    """A place answers and lets nobody in: asking again is of no use before somebody has mended it."""
