@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import promise
+from loopback import loopback
 from postgres import again, running
 from qrlora_search.app.sweep_record import SweepRecord, load_record
 from search_runs import SPACE, Place, end_group, make_place
@@ -89,3 +90,32 @@ def test_a_database_that_goes_away_while_a_search_trains_costs_no_search(tmp_pat
             monkeypatch.setenv("QRLORA_STORAGE", server.url)
             for one in record.entries.values():
                 assert promise.broken(place.folder / one.output, place.folder / "runs/mlflow.db", 2) == []
+
+
+def test_a_cluster_whose_head_is_killed_while_a_search_trains_costs_no_search(tmp_path, tmp_path_factory):
+    place = make_place(tmp_path / "sweep", tmp_path_factory.mktemp("cache"), "sst2", "bert")
+    text = SPEC.replace('database = "$NIGHT_DATABASE"\n', "").replace("seeds = [0, 1]", "seeds = [0]")
+    (place.folder / "sweep.toml").write_text(f'{text}[resources]\naddress = "$NIGHT_CLUSTER"\n')
+    (place.folder / "space.toml").write_text(SPACE.replace("epochs = 3", "epochs = 40").replace("[1, 2]", "[30]"))
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    with loopback(tmp_path / "first", place.environment()) as cluster:
+        environment = {**cluster.environment, "NIGHT_CLUSTER": cluster.address}
+        process = begin(place, environment, place.folder / "log")
+        try:
+            cluster.kill(0)
+            assert process.wait(300) == 5, (place.folder / "log").read_text()
+        finally:
+            if process.poll() is None:
+                end_group(process, signal.SIGKILL)
+    assert "Traceback" not in (place.folder / "log").read_text()
+    record = record_of(place)
+    assert ([one.state for one in record.entries.values()], record.ended) == (["waiting"], "")
+    with loopback(tmp_path / "second", place.environment()) as cluster:
+        environment = {**cluster.environment, "NIGHT_CLUSTER": cluster.address}
+        done = subprocess.run(WORDS, cwd=place.folder, env=environment, capture_output=True, text=True, timeout=300,
+                              check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for one in record_of(place).entries.values():
+        assert one.state == "done"
+        assert promise.broken(place.folder / one.output, place.folder / "runs/mlflow.db", 4) == []

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from qrlora_search.app.output import check_folder
 from qrlora_search.app.sweep_record import Entry, SweepRecord, home_of, save_record
 from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.record.storage import VARIABLE
+from qrlora_search.values.errors import AwayError
 from qrlora_search.values.secrets import expand
 
 BEAT_S = 10.0
@@ -24,12 +25,13 @@ BEAT_S = 10.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sweep runs: its spec, its folder and its record."""
+    """Where a sweep runs: its spec, its folder and its record. lost: is told that it ends since its cluster is gone."""
 
     spec: SweepSpec
     folder: Path
     record: SweepRecord
     console: Console
+    lost: Callable[[AwayError], None] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def save(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
+from qrlora_search.adapters.ray_engine.head_watch import AWAY
 from qrlora_search.app.console import make_console
 from qrlora_search.app.report_files import drop_drafts, read_front
 from qrlora_search.app.request import RUNS, check_request
@@ -36,8 +37,6 @@ BAD_INPUT = 2
 """What the command line makes of a UserError."""
 BUSY = 4
 """Exit code where the sweep is running already."""
-AWAY = 5
-"""Exit code where a place that the sweep needs, a Ray cluster or a database, does not answer; the next call goes on."""
 INTERRUPTED = {130, 143}
 
 
@@ -54,8 +53,7 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
     except (UserError, OSError, RuntimeError, ValueError, LookupError, SQLAlchemyError) as error:
         gone = went_away(error)
         code = AWAY if gone is not None else BAD_INPUT if isinstance(error, UserError) else 1
-        for trouble in tell_abort(path, slot, gone or error, code) if scheduled else []:
-            sys.stderr.write(f"{trouble}\n")
+        _tell(path, slot, gone or error, code, scheduled)
         if gone is None:
             raise
         sys.stderr.write(f"error: {gone}; the same command goes on\n")
@@ -63,6 +61,12 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
     if scheduled:
         forget_abort(path)
     return code
+
+
+def _tell(path: Path, slot: str | None, error: Exception, code: int, scheduled: bool) -> None:
+    """Tells by [notify] that a scheduled run did not end."""
+    for trouble in tell_abort(path, slot, error, code) if scheduled else []:
+        sys.stderr.write(f"{trouble}\n")
 
 
 def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
@@ -80,7 +84,7 @@ def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
             console.print(f"sweep {spec.name} is running already; {chosen} is left to it")
             return BUSY
         record = load_record(folder) or new_record(spec, chosen)
-        place = Place(spec, folder, record, console)
+        place = Place(spec, folder, record, console, lambda error: _tell(path, slot, error, AWAY, scheduled))
         if record.ended:
             _deliver(place)
             console.print(f"sweep {spec.name}: {chosen} ended at {record.ended}; {folder / 'report.md'} says how")
@@ -185,7 +189,7 @@ def _on_one_cluster(place: Place, jobs: dict[str, Job], signals: Signals) -> int
     if request.address is not None:
         check_address(request.address)
     cpus = max(cpus_here(), (spec.resources.concurrency or 1) * (spec.resources.cpus_per_trial or 1))
-    with ray_running(request.address, cpus):
+    with ray_running(request.address, cpus, place.lost):
         signals.install()  # Ray has put its own in place of SIGTERM's
         while not _all_rounds_done(place):
             if all(one.turns >= record.planned for one in open_entries(record).values()):

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from importlib import import_module
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qrlora_search.adapters.ray_engine.bundle import write_bundle
+from qrlora_search.adapters.ray_engine.head_watch import head_watched
 from qrlora_search.adapters.ray_engine.resources import TrialResources, living_nodes
 from qrlora_search.describe.plan import Precision
 from qrlora_search.method.machine import refusal
@@ -235,8 +236,10 @@ def _start_or_join(address: str | None, cpus: int) -> None:
 
 
 @contextmanager
-def ray_running(address: str | None, cpus: int) -> Iterator[None]:
-    """Holds a connection to a cluster, or a cluster of this process on this machine with so many CPUs."""
+def ray_running(address: str | None, cpus: int, lost: Callable[[AwayError], None] | None = None) -> Iterator[None]:
+    """Holds a connection to a cluster, or a cluster of this process on this machine with so many CPUs. lost: is told
+    before this process ends because the cluster's head is gone.
+    """
     with ExitStack() as held:
         if address is None:
             held.enter_context(_token_in_memory())
@@ -244,6 +247,8 @@ def ray_running(address: str | None, cpus: int) -> Iterator[None]:
         import ray
 
         _start_or_join(address, cpus)
+        if address not in {None, "local"}:
+            held.enter_context(head_watched(ray.get_runtime_context().gcs_address, lost))
         try:
             yield
         finally:
