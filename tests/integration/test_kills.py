@@ -88,6 +88,7 @@ def test_a_tracking_server_that_goes_away_is_caught_up_with_exactly_once(place, 
     finally:
         end_group(server, signal.SIGINT)
     assert "lacks the end" not in run.text()
+    assert "View run" not in run.text(), "MLflow's own lines for each run"
     assert promise.broken(run.output, database, 4) == []
 
 

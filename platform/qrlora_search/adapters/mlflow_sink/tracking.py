@@ -18,6 +18,7 @@ MOST_TAG = 4000
 _CLIENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the pump tries again, and looks first whether it was stored after all
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # else two lines for each trial that ends
 }
 
 
