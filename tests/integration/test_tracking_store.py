@@ -2,6 +2,7 @@
 
 import gc
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,7 @@ from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import history_of
 from qrlora_search.record.standing import Sparing, ranks_of, standing_of
 from qrlora_search.values.errors import UserError
+from search_runs import end_group, free_port, serve
 from test_compare import HIGH, LOW, searched
 from test_standing import SCORES, events
 
@@ -36,6 +38,28 @@ def client(address):
     made = connect(address)
     yield made
     made._tracking_client.store.engine.dispose()
+
+
+@pytest.fixture(scope="module", params=["a database", "a server"])
+def either(request, tmp_path_factory):
+    """Return a client of a store of each kind; a server hands artifacts through, under addresses of its own."""
+    folder = tmp_path_factory.mktemp("either")
+    if request.param == "a database":
+        made = connect(f"sqlite:///{folder}/mlflow.db")
+        yield made
+        made._tracking_client.store.engine.dispose()
+        return
+    port = free_port()
+    server = serve(folder / "server.db", port)
+    try:
+        yield connect(f"http://127.0.0.1:{port}")
+    finally:
+        end_group(server, signal.SIGINT)
+
+
+def artifacts(client, folder) -> str | None:
+    """Return where an experiment's artifacts go: a folder, or to a server whatever it chooses."""
+    return folder.as_uri() if str(client.tracking_uri).startswith("sqlite") else None
 
 
 def end(sink) -> None:
@@ -127,8 +151,9 @@ def test_the_shared_view_is_kept_whole_and_names_what_runs_have(followed, client
     assert on_front == sorted(on_front, reverse=True), "the first hundred would leave members of the front out"
 
 
-def test_an_extended_search_keeps_the_newest_fronts_adapters_alone(client, tmp_path):
-    experiment = client.create_experiment("extended", tmp_path.as_uri())
+def test_an_extended_search_keeps_the_newest_fronts_adapters_alone(either, tmp_path):
+    client = either
+    experiment = client.create_experiment("extended", artifacts(client, tmp_path))
     run, output = client.create_run(experiment).info.run_id, tmp_path / "output"
     for members in (("trial-1", "trial-2"), ("trial-2", "trial-3")):
         (output / "front").mkdir(parents=True, exist_ok=True)
@@ -158,9 +183,10 @@ def test_the_picks_and_the_best_of_an_earlier_end_go(tmp_path):
     end(sink)
 
 
-def test_what_a_front_derives_has_runs_of_its_own_and_they_say_what_is_still_on_it(client, tmp_path):
+def test_what_a_front_derives_has_runs_of_its_own_and_they_say_what_is_still_on_it(either, tmp_path):
     """A front of two derived members; killed in between and again; then extended to a front of one of them."""
-    experiment, history = client.create_experiment("derived", tmp_path.as_uri()), history_of(events())
+    client, history = either, history_of(events())
+    experiment = client.create_experiment("derived", artifacts(client, tmp_path))
     parent, whole = client.create_run(experiment).info.run_id, history.trials[1].configuration
     (tmp_path / "front").mkdir()
     members = []

@@ -30,7 +30,8 @@ def _drop_others(client: Any, run: str, kept: set[str]) -> None:
 
     stale = [one.path for one in client.list_artifacts(run, "front") if one.path not in kept]
     if stale:
-        repository = get_artifact_repository(client.get_run(run).info.artifact_uri)
+        place = client.get_run(run).info.artifact_uri
+        repository = get_artifact_repository(place, tracking_uri=client.tracking_uri)
         for path in stale:
             repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
 
