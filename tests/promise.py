@@ -223,7 +223,7 @@ def in_mlflow(output: Path, tracking: Path | str, rows: list[Row]) -> list[str]:
     if len(parents) != 1:
         found.append(f"{len(parents)} parent runs")
     derived = Counter(tags[run]["qrlora.adapter"] for run in runs if tags[run]["qrlora.kind"] == "derived"
-                      and tags[run]["pareto.on_front"] == "true")  # fmt: skip
+                      and tags[run].get("pareto.on_front") == "true")  # fmt: skip
     if derived != Counter(one["adapter"] for one in front(output)["members"] if one["kept"] is not None):
         found.append(f"derived members in MLflow {sorted(derived.elements())}")
     if children != Counter(started):

@@ -183,6 +183,37 @@ def test_the_picks_and_the_best_of_an_earlier_end_go(tmp_path):
     end(sink)
 
 
+def test_an_end_that_is_caught_up_with_after_the_search_went_on_leaves_the_newest_front(either, tmp_path):
+    """MLflow was away when a search ended; it comes back when that was extended, and has a member that came later."""
+    lines = [replace(one, data={**one.data, "search_id": "later"}) if one.kind == "opened" else one for one in events()]
+    more = [one for one in lines if one.trial == 0 and one.kind in {"proposed", "started", "report", "ended"}]
+    ends = [
+        ("closed", None, {"outcome": "complete", "hypervolume": 0.1, "front_size": 1, "trials": 6, "seconds": 9.0,
+                          "members": [0]}),
+        ("resumed", None, {"plan": next(one for one in lines if one.kind == "opened").data["plan"]}),
+        *((one.kind, 6, one.data) for one in more),
+        ("closed", None, {"outcome": "complete", "hypervolume": 0.2, "front_size": 1, "trials": 7, "seconds": 9.0,
+                          "members": [6]}),
+    ]  # fmt: skip
+    lines += [Event(place, trial, kind, data) for place, (kind, trial, data) in enumerate(ends, len(lines) + 1)]
+    member = {"trial": 6, "kept": None, "adapter": "front/trial-00006.safetensors", "selection": {"score": 0.6}}
+    control = {"selection": {"score": 0.5}}
+    view = {"hypervolume": {"value": 0.2}, "controls": [control], "members": [member], "picks": []}
+    (tmp_path / "front.json").write_text(json.dumps({**view, "picks": [{"name": "knee", "words": "trial 6"}]}))
+    sink, seen = MlflowSink(either.tracking_uri, tmp_path), []
+    for event in lines:
+        sink.take(event)
+        if event.kind in {"closed", "resumed"}:
+            parent = either.get_run(sink.parent)
+            files = [one.path for one in either.list_artifacts(sink.parent)]
+            seen.append((parent.info.status, parent.data.tags.get("pick.knee"), "front.json" in files))
+    sink.close()
+    assert seen == [("FINISHED", None, False), ("RUNNING", None, False), ("FINISHED", "trial 6", True)]
+    condition = f"tags.`qrlora.search` = '{sink.search_id}' AND tags.`pareto.on_front` = 'true'"
+    (on_front,) = either.search_runs([sink.experiment], condition)
+    assert on_front.data.tags["qrlora.trial"] == "6"
+
+
 def test_what_a_front_derives_has_runs_of_its_own_and_they_say_what_is_still_on_it(either, tmp_path):
     """A front of two derived members; killed in between and again; then extended to a front of one of them."""
     client, history = either, history_of(events())

@@ -3,6 +3,7 @@
 import time
 
 import psycopg
+import pytest
 from sqlalchemy.exc import OperationalError
 
 from qrlora_search.record.events import Record
@@ -64,3 +65,16 @@ def test_a_record_that_is_away_for_a_moment_ends_no_pump(tmp_path, monkeypatch):
     pump = Pump(record, lambda: Sometimes(taken, 0.0), "slow", patience_s=5.0)
     assert pump.close(2) == ""
     assert taken == [1, 2, "closed"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_the_program_ends_the_thread_and_is_named_at_once(tmp_path):
+    class Faulty(Sometimes):
+        def take(self, event):
+            raise KeyError(event.trial)
+
+    record = Record(f"sqlite:///{tmp_path / 'record.db'}")
+    record.append("ended", {}, 24)
+    pump, began = Pump(record, lambda: Faulty([], 0.0), "faulty", patience_s=30.0), time.monotonic()
+    assert pump.close(record.last()) == "KeyError: 24"
+    assert time.monotonic() < began + 25

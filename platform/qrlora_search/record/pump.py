@@ -39,6 +39,9 @@ class Pump:
                 self.trouble = (str(error).splitlines() or [type(error).__name__])[0]
                 time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
+            except Exception as error:  # a fault of the program, which ends this thread: said at the end, too
+                self.trouble = f"{type(error).__name__}: {first_line(error, self.record.url)}"
+                raise
         if self.sink is not None:
             with suppress(SinkError):
                 self.sink.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from qrlora_search.describe.plan import SearchPlan
+from qrlora_search.record.history import History
 
 FILES = ("front.json", "front.csv", "front.html", "front.png", "trials.json", "spectra.json")
 
@@ -56,6 +57,15 @@ def front_of(output: Path) -> dict[str, Any]:
     path = output / "front.json"
     empty: dict[str, Any] = {"controls": [], "members": [], "picks": []}
     return {**empty, **json.loads(path.read_text(encoding="utf-8"))} if path.is_file() else empty
+
+
+def is_of(view: dict[str, Any], end: dict[str, Any], history: History) -> bool:
+    """Returns whether a front is the one that an end of its search wrote. It is a later one's where MLflow was away
+    when the search ended and comes back when that was extended: its files come with its own end. history: as far as
+    the end.
+    """
+    value = view.get("hypervolume", {}).get("value", end["hypervolume"])
+    return bool(value == end["hypervolume"]) and all(one["trial"] in history.trials for one in view["members"])
 
 
 def best_of(view: dict[str, Any]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from qrlora_search.adapters.mlflow_sink import tracking
 from qrlora_search.adapters.mlflow_sink.artifacts import (
     best_of,
     front_of,
+    is_of,
     keep_artifact,
     keep_dataset,
     keep_files,
@@ -279,10 +280,18 @@ class MlflowSink:
     def _on_closed(self, _: int | None, data: dict[str, Any]) -> None:
         self._stand(last=True)
         view = front_of(self.output)
-        values = {"trials": float(data["trials"]), "seconds": float(data["seconds"]), **best_of(view)}
+        mine = is_of(view, data, self.history)
+        values = {"trials": float(data["trials"]), "seconds": float(data["seconds"]), **(best_of(view) if mine else {})}
         values |= {"front_hypervolume": float(data["hypervolume"]), "front_members": float(data["front_size"])}
         self._values(self.parent, values, step=int(data["trials"]))
+        if mine:
+            self._keep_front(view)
         marks = "; ".join(data.get("marks", ())) or "none"
+        self._values(self.parent, {}, 0, {"qrlora.outcome": data["outcome"], "qrlora.marks": marks})
+        self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
+
+    def _keep_front(self, view: dict[str, Any]) -> None:
+        """Logs a front's files, members and picks, and says of every trial whether it is on it."""
         self._refresh()
         whole = {one["adapter"]: int(one["trial"]) for one in view["members"] if one["kept"] is None}
         self._end_children(set(whole.values()))
@@ -294,8 +303,7 @@ class MlflowSink:
         for stale in set(self.client.get_run(self.parent).data.tags):
             if stale.startswith("pick.") and stale not in picks:
                 self.client.delete_tag(self.parent, stale)
-        self._values(self.parent, {}, 0, {**picks, "qrlora.outcome": data["outcome"], "qrlora.marks": marks})
-        self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
+        self._values(self.parent, {}, 0, picks)
 
     def _end_children(self, members: set[int]) -> None:
         """Says of every trial whether it is on the front as it was trained, and ends the ones that did not end. Rank 0
