@@ -8,7 +8,7 @@ import pytest
 
 import promise
 from kills import PATIENCE_S, Started, moments, start, training, workers_of
-from search_runs import Place, end_group, free_port, make_place, serve
+from search_runs import LEARNT, Place, end_group, free_port, make_place, serve
 
 BUDGET = 5
 ONE_AT_A_TIME = ("--budget", str(BUDGET), "--concurrency", "1")
@@ -128,3 +128,25 @@ def said(run: Started, words: str) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+@pytest.mark.evidence
+def test_a_server_that_was_away_at_an_end_gets_it_after_the_search_was_extended(tmp_path, tmp_path_factory):
+    """What it is told of the first end, the front's files have left behind: a newer front lies there."""
+    place = make_place(tmp_path / "place", tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=600, told=0.8)
+    (place.folder / "space.toml").write_text(LEARNT)
+    port = free_port()
+    database, given = tmp_path / "server.db", ("--concurrency", "1", "--tracking-uri", f"http://127.0.0.1:{port}")
+    fronts = []
+    for budget, up in ((3, True), (6, False), (16, True)):
+        server = serve(database, port) if up else None
+        try:
+            run = start(place, "out", "--budget", str(budget), *given, *(["--resume"] if fronts else []))
+            assert run.process.wait(300) == 0, run.text()
+        finally:
+            if server:
+                end_group(server, signal.SIGINT)
+        assert run.text().count("MLflow lacks the end of this search") == (len(fronts) > 0), "the log of all three"
+        fronts.append({one["adapter"] for one in promise.front(run.output)["members"]})
+    assert promise.broken(run.output, database, 16) == []
+    assert fronts[2] - fronts[1], "members of trials that came after the end that was missed"
