@@ -1,24 +1,14 @@
 """The driver is killed at every kind of write, and taken up again: nothing is lost, repeated or left open."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import promise
+from forking import KILLED, run_forked
 from search_runs import SPACE, make_place
 
 BUDGET = 4
-KILLED = 9
-ONE_THREAD = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    "TOKENIZERS_PARALLELISM": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "1",
-}
 
 EVENTS = ("opened", "prepared", "scored", "proposed", "started", "report", "decision", "ended", "resumed")
 """Kinds in a search's course, one kill after each; every run but the first resumes."""
@@ -68,15 +58,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     make_place(folder, folder, "stsb", "bert", rows=60)
     (folder / "space.toml").write_text(SPACE.replace("epochs = 3\n", TRAINED, 1) + MORE)
-    script = Path(__file__).with_name("forked_searches.py")
-    environment = {**os.environ, **ONE_THREAD, "TASK": "stsb", "BUDGET": str(BUDGET), "HF_HUB_OFFLINE": "1",
-                   "PREPARING": json.dumps(PREPARING)}  # fmt: skip
-    command = [sys.executable, str(script), json.dumps(SCENARIOS)]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    return folder, run_forked(folder, SCENARIOS, "stsb", BUDGET, PREPARING=json.dumps(PREPARING))
 
 
 @pytest.mark.parametrize("scenario", list(SCENARIOS))

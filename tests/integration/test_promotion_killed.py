@@ -1,16 +1,12 @@
 """The driver is killed while a stopped trial is taken up again; record, files, study and MLflow are the real ones."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import promise
+from forking import KILLED, run_forked
 from search_runs import SPACE, make_place
-from test_fault_points import KILLED, ONE_THREAD
 
 TAUS = [0.1, 0.15, 0.2, 0.25, 0.35, 0.6, 0.65, 0.7, 0.75, 0.8]
 LATE = 4
@@ -36,14 +32,8 @@ def place(tmp_path_factory):
     same = {"method": "qr-lora", "learning_rate": 0.01, "matrices": "qv", "layers": "last", "last": 2, "batch_size": 32,
             "head": "frozen"}  # fmt: skip
     first = json.dumps([{**same, "tau": tau} for tau in TAUS])
-    told = {"PROPOSALS": first, "CURVES": json.dumps(CURVES), "TASK": "sst2", "BUDGET": str(len(TAUS))}
-    script = Path(__file__).with_name("forked_searches.py")
-    done = subprocess.run(
-        [sys.executable, str(script), json.dumps(SCENARIOS)], cwd=folder, timeout=300, check=False,
-        env={**os.environ, **ONE_THREAD, "HF_HUB_OFFLINE": "1", **told}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    told = {"PROPOSALS": first, "CURVES": json.dumps(CURVES)}
+    return folder, run_forked(folder, SCENARIOS, "sst2", len(TAUS), **told)
 
 
 @pytest.mark.parametrize("scenario", list(SCENARIOS))

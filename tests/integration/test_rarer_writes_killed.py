@@ -3,16 +3,13 @@ a space that is used up, and further warm-ups. Record, files, study and MLflow a
 """
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import promise
+from forking import KILLED, run_forked
 from search_runs import SPACE, make_place
-from test_fault_points import KILLED, ONE_THREAD, TRAINED
+from test_fault_points import TRAINED
 
 BUDGET, LARGEST, UNUSED = 12, 8, 6
 TAUS = [0.9, 0.7]
@@ -54,15 +51,9 @@ def place(tmp_path_factory):
     same = {"method": "qr-lora", "learning_rate": 0.1, "matrices": "q", "layers": "list", "list": "1", "batch_size": 32,
             "head": "trained"}  # fmt: skip
     first = json.dumps([{**same, "tau": tau} for tau in TAUS])
-    told = {"TASK": "stsb", "BUDGET": str(BUDGET), "MAX_PARAMS": str(LARGEST), "UNUSED": str(UNUSED),
-            "PROPOSALS": first, "LOST": json.dumps({len(TAUS): 2, len(TAUS) + 1: 3})}  # fmt: skip
-    script = Path(__file__).with_name("forked_searches.py")
-    done = subprocess.run(
-        [sys.executable, str(script), json.dumps(SCENARIOS)], cwd=folder, timeout=300, check=False,
-        env={**os.environ, **ONE_THREAD, "HF_HUB_OFFLINE": "1", **told}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    told = {"MAX_PARAMS": str(LARGEST), "UNUSED": str(UNUSED), "PROPOSALS": first,
+            "LOST": json.dumps({len(TAUS): 2, len(TAUS) + 1: 3})}  # fmt: skip
+    return folder, run_forked(folder, SCENARIOS, "stsb", BUDGET, **told)
 
 
 @pytest.mark.parametrize("scenario", list(SCENARIOS))

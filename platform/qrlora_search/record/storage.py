@@ -75,7 +75,9 @@ def storage_server() -> URL | None:
 _REFUSALS = re.compile(
     "password authentication failed|no password supplied|no pg_hba.conf entry|(role|database) .+ does not exist"
 )
-"""What PostgreSQL says to whom it does not let in; its codes do not reach a client that could not connect."""
+"""What PostgreSQL says, in English, to whom it does not let in; its codes do not reach a client that could not connect.
+In another language a refusal counts as a server that is away.
+"""
 
 
 def check_storage() -> None:
