@@ -14,14 +14,13 @@ from test_fault_points import TRAINED
 BUDGET, LARGEST, UNUSED = 12, 8, 6
 TAUS = [0.9, 0.7]
 """Tried first, and too large."""
-RARE = ("refused", "retried", "duplicate", "used_up", "confirm_control")
 SCENARIOS = {
     "whole": [""],
-    "before": [*(f"before:{kind}:1" for kind in RARE), ""],
-    "after": [*(f"after:{kind}:1" for kind in RARE), ""],
+    "before": ["before:refused:1", "before:retried:1", "before:duplicate:2", "before:used_up:1",
+               "before:confirm_control:1", "before:confirm_control:3", ""],
+    "after": ["after:refused:2", "after:retried:1", "after:duplicate:2", "after:used_up:1",
+              "after:confirm_control:2", "after:confirm_control:1", ""],
     "mlflow": ["after:mlflow-retried:1", ""],
-    "later": ["after:refused:2", "after:duplicate:2", "before:duplicate:2", "after:duplicate:2",
-              "after:confirm_control:2", "before:confirm_control:1", "after:confirm_control:2", ""],
 }  # fmt: skip
 NARROW = """
 [matrices]

@@ -133,6 +133,7 @@ def test_one_runs_at_a_time_and_an_interrupt_between_searches_is_taken_up(tmp_pa
         if process.poll() is None:
             end_group(process, signal.SIGKILL)
     assert "the same command goes on from here" in log.read_text()
+    assert "with --resume goes on from here" not in log.read_text()  # that is a search's own
     again = said(place, "run", "sweep.toml", "--slot", "one")
     assert again.returncode == 0, again.stdout + again.stderr
     record = load_record(folder / "runs/sweeps/nights/one")

@@ -8,10 +8,11 @@ from qrlora_search.adapters.mlflow_sink.sink import MlflowSink
 from qrlora_search.adapters.mlflow_sink.tracking import all_runs, connect
 from qrlora_search.adapters.optuna_search.study import STUDY, StudySink
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
+from qrlora_search.app import loop as loop_module
 from qrlora_search.app import scoring
 from qrlora_search.app.console import ProgressSink, make_console
 from qrlora_search.app.explaining import explain
-from qrlora_search.app.loop import MOST_UNUSED, SearchLoop
+from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.scoring import Weights
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.proposals import canonical, dimensions
@@ -23,7 +24,7 @@ from qrlora_search.values.states import Report, TrialState
 from scripted import SPECTRA, KeptFiles, ListSampler, Scripted, ScriptedError, plan, search
 
 TAUS = [0.05, 0.06, 0.07, 0.08, 0.2, 0.5, 0.55, 0.6, 0.65, 0.7]
-LATE = 4
+LATE, UNUSED = 4, 40
 PACKED = pack(np.array([1, 0] * 5))
 
 
@@ -127,9 +128,10 @@ def test_without_promotion_no_checkpoint_of_a_stopped_trial_is_kept(tmp_path):
     assert files.checkpoints == {}
 
 
-@pytest.mark.parametrize("kept", [1, 200, MOST_UNUSED])
-def test_what_a_space_gave_in_vain_before_a_kill_counts(tmp_path, kept):
+@pytest.mark.parametrize("kept", [1, 20, UNUSED])
+def test_what_a_space_gave_in_vain_before_a_kill_counts(tmp_path, monkeypatch, kept):
     """Else a search that was killed would try more than one that was not."""
+    monkeypatch.setattr(loop_module, "MOST_UNUSED", UNUSED)
     the_plan = plan(20, training={"promotion": 0.0})
     loop, sampler, record, _ = search(tmp_path, the_plan, TAUS, Rising)
     assert loop.used_up
@@ -151,14 +153,15 @@ def test_what_a_space_gave_in_vain_before_a_kill_counts(tmp_path, kept):
     assert [one.kind for one in part.all()].count("proposed") == sampler.asked
 
 
-def test_a_space_that_was_used_up_is_not_asked_again_after_a_kill_but_with_another_budget(tmp_path):
+def test_a_space_that_was_used_up_is_not_asked_again_after_a_kill_but_with_another_budget(tmp_path, monkeypatch):
     """Cut when the late one was taken up, the search goes on with it and proposes nothing."""
+    monkeypatch.setattr(loop_module, "MOST_UNUSED", UNUSED)
     the_plan = plan(20)
     loop, sampler, record, _ = search(tmp_path, the_plan, TAUS, Rising)
     assert loop.used_up
     events = [(one.trial, one.kind, one.data) for one in record.all()]
     cut = [kind for _, kind, _ in events].index("promoted") + 1
-    for budget, again in ((20, 0), (21, MOST_UNUSED)):
+    for budget, again in ((20, 0), (21, UNUSED)):
         part, history = Record(f"sqlite:///{tmp_path / f'part-{budget}.db'}"), History(plan=the_plan)
         for trial, kind, data in events[:cut]:
             history.apply(part.append(kind, data, trial))

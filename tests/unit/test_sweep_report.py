@@ -25,6 +25,7 @@ from qrlora_search.app.sweep_record import (
 )
 from qrlora_search.app.views.building import build_front_view
 from qrlora_search.describe.sweep import Notify, Regression, SweepSpec
+from qrlora_search.describe.tasks import find_task
 from qrlora_search.record.history import History, Scored
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import pack
@@ -80,6 +81,23 @@ def test_better_and_no_difference_are_told_apart():
     line = verdict(snapshot(41), snapshot(40))
     assert line.verdict == "no difference"
     assert report_of([line]).exit_code == 0
+
+
+def test_both_report_splits_of_a_task_are_compared_together():
+    names = find_task("mnli").report_splits
+
+    def both(*wrong: int) -> Snapshot:
+        one = snapshot(wrong[0])
+        report = {name: predictions(each) for name, each in zip(names, wrong, strict=True)}
+        labels = dict.fromkeys(names, pack(LABELS))
+        return one.model_copy(update={"labels": labels, "best": one.best.model_copy(update={"report": report})})
+
+    run = record("a")
+    run.entries["a"].task = "mnli"
+    (line,) = compare(run, {"a": both(10, N // 2)}, {"a": both(10, 10)}, Regression())
+    assert line.verdict == "regression"
+    assert (line.difference.split, line.difference.n) == ("validation_matched + validation_mismatched", 2 * N)
+    assert line.difference.difference == pytest.approx((10 - N // 2) / (2 * N))
 
 
 def test_a_tolerated_drop_is_no_regression():

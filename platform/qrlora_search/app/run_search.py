@@ -85,7 +85,7 @@ def run_on_ray(planned: Planned, console: Console) -> int:
     check_places(planned, tracking=False)  # the sweep has looked
 
     def run(resumed: bool, signals: Signals) -> int:
-        return _run_on_ray(planned, console, resumed, signals) or signals.exit_code
+        return _run_on_ray(planned, console, resumed, signals, part=True) or signals.exit_code
 
     return _in_its_folder(planned, console, True, run)
 
@@ -116,8 +116,9 @@ def _in_its_folder(planned: Planned, console: Console, resume: bool, run: Callab
 
 
 def _run_on_ray(
-    planned: Planned, console: Console, resumed: bool, signals: Signals, metrics_port: int | None = None
-) -> int:
+    planned: Planned, console: Console, resumed: bool, signals: Signals, metrics_port: int | None = None, *,
+    part: bool = False,
+) -> int:  # fmt: skip
     from qrlora_search.adapters.ray_engine.cluster import check_nodes
     from qrlora_search.adapters.ray_engine.engine import RayEngine
     from qrlora_search.adapters.ray_engine.resources import TrialResources, missing_nodes
@@ -145,7 +146,7 @@ def _run_on_ray(
     materials, *further = (one.for_workers() for one in (prepared.materials, *prepared.further))
     silence_s = plan.space.training.report_timeout_s
     engine = RayEngine(materials, plan.space.states, plan.concurrency, each, silence_s, further)
-    session = Session(planned, prepared, console, resumed)
+    session = Session(planned, prepared, console, resumed, part=part)
     work = Workforce(threads, workers if plan.gpus_per_trial > 0 else cpus)
     return session.run(engine, started, signals, work, metrics_port)
 

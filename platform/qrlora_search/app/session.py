@@ -47,11 +47,15 @@ class Workforce:
 
 
 class Session:
-    """One run of a search in its output folder, which the caller holds (see `output.held`)."""
+    """One run of a search in its output folder, which the caller holds (see `output.held`). part: of a larger command,
+    which says itself how to go on.
+    """
 
-    def __init__(self, planned: Planned, prepared: Prepared, console: Console, resumed: bool) -> None:
+    def __init__(
+        self, planned: Planned, prepared: Prepared, console: Console, resumed: bool, *, part: bool = False
+    ) -> None:
         self.plan, self.prepared, self.console = planned.plan, prepared, console
-        self.output, self.tracking = planned.output, planned.tracking
+        self.output, self.tracking, self.part = planned.output, planned.tracking, part
         claim_place(self.output)
         self.record = Record(record_url(self.output))
         self.weights = Weights(self.output)
@@ -116,7 +120,7 @@ class Session:
             show_front(self.console, view, str(self.output))
             deliver(pumps, self.record, self.console)
             show_link(pumps, self.console)
-        if view.outcome != "complete":
+        if view.outcome != "complete" and not self.part:
             self.console.print(f"{view.outcome}: the same command with --resume goes on from here")
         self.record.close()
         return 1 if view.outcome.startswith(ALL_FAILED) else EXIT_CODES.get(view.outcome, 0)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from qrlora_search.app.front_view import FrontView, MemberView
@@ -28,7 +29,7 @@ REGRESSION = 3
 
 
 class DifferenceOfBest(Frozen):
-    """Score of the best member now minus that of last time, on the same n examples of a report split.
+    """Score of the best member now minus that of last time, on the same n examples, of a task's report splits together.
 
     low, high: 95 %. p: two-sided; holm_level: what it was held against when it was rejected, None where it was not.
     """
@@ -174,15 +175,19 @@ def _against(entry: Entry, now: Snapshot, before: Snapshot) -> dict[str, object]
     if entry.state == "skipped":
         return facts | {"verdict": "unchanged", "why": entry.reason}
     task = find_task(entry.task)
-    split = task.report_splits[0]
-    if split not in now.best.report or split not in before.best.report:
+    splits = task.report_splits
+    if any(split not in one.best.report for split in splits for one in (now, before)):
         return facts | {"verdict": "not comparable", "why": "one of the searches did not end and was not scored"}
-    labels, ours, theirs = (unpack(one) for one in (now.labels[split], now.best.report[split],
-                                                    before.best.report[split]))  # fmt: skip
+    labels, ours, theirs = (
+        np.concatenate([unpack(one[split]) for split in splits])
+        for one in (now.labels, now.best.report, before.best.report)
+    )
     found = paired_difference(task.statistic, labels, ours, theirs)
     p = swap_p(task.statistic, labels, ours, theirs)
-    return facts | {"difference": DifferenceOfBest(split=split, n=found.n, difference=found.value, low=found.low,
-                                                   high=found.high, p=p)}  # fmt: skip
+    difference = DifferenceOfBest(
+        split=" + ".join(splits), n=found.n, difference=found.value, low=found.low, high=found.high, p=p
+    )
+    return facts | {"difference": difference}
 
 
 def _volume(view: FrontView, reference: float) -> float:

@@ -45,7 +45,8 @@ def _cells(line: Line) -> tuple[str, ...]:
     if line.difference is not None:
         one = line.difference
         held = "" if one.holm_level is None else f", Holm at {one.holm_level:.4g}"
-        difference = f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] (n = {one.n}, p = {one.p:.3g}{held})"
+        tested = f"{one.split}, n = {one.n}, p = {one.p:.3g}{held}"
+        difference = f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] ({tested})"
     verdict = f"{line.verdict}: {line.why}" if line.why else line.verdict
     name = line.key + (" STAND-IN" if line.stand_in else "")
     best = f"{line.best}; control {line.control}" if line.best else line.reason
