@@ -1,15 +1,20 @@
 """A night whose database or cluster is away: nothing ends, nothing fails, a code of its own, and the same goes on."""
 
+import errno
 from contextlib import nullcontext
 
 import psycopg
 import pytest
+from ray.exceptions import OutOfDiskError
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from qrlora_search.adapters.ray_engine import cluster
-from qrlora_search.app import sweep_run
+from qrlora_search.app import run_search, sweep_run
 from qrlora_search.app.cli import main
 from qrlora_search.app.sweep_record import load_record
+from qrlora_search.record.events import Record
+from qrlora_search.record.storage import went_away
 from qrlora_search.values.errors import AwayError, UserError
 
 SPEC = """
@@ -76,12 +81,17 @@ def test_a_database_that_is_away_ends_no_night_and_the_code_says_ask_again(night
     assert load_record(tmp_path / "runs/sweeps/night/one") is None
 
 
-@pytest.mark.parametrize("error", [CLOSED, AwayError("the record cannot be opened"), RuntimeError("of it")])
-def test_a_database_that_goes_away_in_mid_night_is_an_interruption(night, searched, tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(
+    "error",
+    [CLOSED, AwayError("the record cannot be opened"), RuntimeError("of it"), OSError(errno.ENOSPC, "No space left"),
+     OutOfDiskError("Local disk is full")],
+)  # fmt: skip
+def test_a_database_that_goes_away_in_mid_night_is_an_interruption(night, searched, tmp_path, capsys, error):
     if isinstance(error, RuntimeError):
         error.__cause__ = CLOSED
     searched.update(cola=lambda: 0, rte=raising(error))
     assert main(night) == 5
+    assert ("a disk is full: " in capsys.readouterr().err) == isinstance(error, OSError | OutOfDiskError)
     record = load_record(tmp_path / "runs/sweeps/night/one")
     assert record.ended == ""
     assert {one.task: one.state for one in record.entries.values()} == {"cola": "done", "rte": "waiting"}
@@ -196,3 +206,38 @@ def test_a_notification_that_fails_changes_nothing(night, tmp_path, monkeypatch,
     assert main([*night, "--scheduled"]) == 5
     assert said in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def full(tmp_path):
+    """Return what appends to a record until SQLite says so as of a full disk, and the record: its file may not grow."""
+    record = Record(f"sqlite:///{tmp_path / 'record.db'}")
+    record.engine.dispose()
+    event.listen(record.engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 8"))
+
+    def fill():
+        while True:
+            record.append("told", {"what": "x" * 1000})
+
+    return fill, record
+
+
+def test_a_record_on_a_full_disk_keeps_what_it_has_and_is_not_the_searchs_fault(full):
+    fill, record = full
+    with pytest.raises(OperationalError) as error:
+        fill()
+    assert len(record.all()) == record.last() > 0
+    assert str(went_away(error.value)).startswith("a disk is full: database or disk is full")
+
+
+def test_a_search_on_a_full_disk_says_so_and_how_to_go_on(full, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_search, "_run", lambda *_, **__: full[0]())
+    given = ["search", "--task", "sst2", "--data", "stand-in", "--model", "embedded", "--budget", "1"]
+    assert main(given) == 5
+    said = capsys.readouterr().err
+    assert said.startswith("error: a disk is full: database or disk is full; free some of it")
+    assert said.count("\n") == 1
+    monkeypatch.setattr(run_search, "_run", lambda *_, **__: raising(ZeroDivisionError("a fault of the program"))())
+    with pytest.raises(ZeroDivisionError):
+        main(given)

@@ -16,6 +16,7 @@ from qrlora_search.app.reproducing import (
     prepared_again,
     run_groups,
 )
+from qrlora_search.app.run_search import or_away
 from qrlora_search.describe.presets import PAPER_ROWS
 from qrlora_search.values.errors import UserError
 
@@ -35,7 +36,7 @@ def reproduce(request: ReproduceRequest) -> int:
         check_counts(console, groups, warmed_up=False)
         console.print("dry run: nothing was started or written")
         return 0
-    code = run_groups(groups, console)
+    code = or_away(lambda: run_groups(groups, console))
     if code:
         console.print("the same command goes on from here")
         return code

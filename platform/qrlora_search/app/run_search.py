@@ -1,11 +1,13 @@
 """One search from beginning to end: plan, prepare, run, score the front once, write and show it."""
 
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
 
+from qrlora_search.adapters.ray_engine.head_watch import AWAY, GOES_ON
 from qrlora_search.app.console import confirmation_in_words, make_console, show_front, show_plan
 from qrlora_search.app.cost import expected_seconds, measured_speed
 from qrlora_search.app.delivery import deliver_again
@@ -19,6 +21,8 @@ from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import prepare, to_make
 from qrlora_search.prepare.store import Store, default_root
+from qrlora_search.record.storage import went_away
+from qrlora_search.values.errors import UserError
 
 
 def search(request: SearchRequest) -> int:
@@ -44,7 +48,21 @@ def search(request: SearchRequest) -> int:
     if request.metrics_port is not None:
         check_port("--metrics-port", request.metrics_port)
     run = partial(_run, planned, console, metrics_port=request.metrics_port)
-    return _in_its_folder(planned, console, request.resume, run)
+    return or_away(lambda: _in_its_folder(planned, console, request.resume, run))
+
+
+def or_away(run: Callable[[], int]) -> int:
+    """Runs something and returns its exit code; where a database goes away meanwhile or a disk is full, says so and
+    returns AWAY: nothing is wrong with what was asked, and what is recorded is kept.
+    """
+    try:
+        return run()
+    except Exception as error:  # whatever library met it
+        gone = None if isinstance(error, UserError) else went_away(error)
+        if gone is None:
+            raise
+        sys.stderr.write(f"error: {gone}; {GOES_ON}\n")
+        return AWAY
 
 
 def _show_cost(console: Console, planned: Planned) -> None:
@@ -111,7 +129,7 @@ def _in_its_folder(planned: Planned, console: Console, resume: bool, run: Callab
         try:
             return run(state == "unfinished", signals)
         except InterruptedEarlyError as error:
-            console.print(f"{error.why}: what is made is kept; the same command goes on, with --resume if it says so")
+            console.print(f"{error.why}: what is made is kept; {GOES_ON}")
             return EXIT_CODES[error.why]
 
 

@@ -4,6 +4,7 @@ Each search has its own schema, so several in one database never mix, and one is
 the schema's name and the server's address without user and password; these stay in the environment.
 """
 
+import errno
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from qrlora_search.values.secrets import first_line, shown_address
 VARIABLE = "QRLORA_STORAGE"
 POINTER = "storage.json"
 CONNECT_S = 10
+ROOM_FOR_RAY = "Ray stores nothing on one that is 95 % used"
 
 
 def has_record(folder: Path) -> bool:
@@ -111,8 +113,8 @@ def _away(server: URL, error: BaseException) -> AwayError:
 
 
 def went_away(error: BaseException | None) -> AwayError | None:
-    """Returns what to say where an error, or what it came of, means that the database of QRLORA_STORAGE went away; None
-    for another error. A SQLite file, of a search or of MLflow, does not go away.
+    """Returns what to say where an error, or what it came of, means that the database of QRLORA_STORAGE went away, or
+    that a disk is full; None for another error. A SQLite file, of a search or of MLflow, does not go away.
     """
     server, one = storage_server(), error
     while one is not None:
@@ -120,11 +122,23 @@ def went_away(error: BaseException | None) -> AwayError | None:
             return None
         if isinstance(one, AwayError):
             return one
+        if _is_full(one):
+            return AwayError(f"a disk is full: {first_line(one)}; free some of it ({ROOM_FOR_RAY})")
         driver = type(getattr(one, "orig", None)).__module__.partition(".")[0]
         if server is not None and isinstance(one, InterfaceError | OperationalError) and driver == "psycopg":
             return _away(server, one)
         one = one.__cause__ or one.__context__
     return None
+
+
+def _is_full(error: BaseException) -> bool:
+    """Returns whether an error of the system, of SQLite or of Ray's object store says that a disk is full."""
+    said = str(getattr(error, "orig", ""))
+    return (
+        (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT})
+        or "database or disk is full" in said
+        or type(error).__name__ == "OutOfDiskError"
+    )
 
 
 def connect_arguments(url: str) -> dict[str, object]:

@@ -14,7 +14,8 @@ LOOK_S = 5.0
 PATIENCE_S = 40.0
 """A head that was restarted within this time is gone on with; Ray's own patience ends at 60 s."""
 AWAY = 5
-"""Exit code where a place that is needed does not answer; the same command goes on."""
+"""Exit code where a place that is needed does not answer, or a disk is full; the same command goes on."""
+GOES_ON = "the same command goes on, with --resume if it says so"
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def _watch(address: str, over: threading.Event, tell: Callable[[AwayError], None
             heard = time.monotonic()
         elif time.monotonic() - heard > PATIENCE_S and not over.is_set():
             error = AwayError(f"the head of the Ray cluster, {address}, does not answer any more ({trouble})")
-            sys.stderr.write(f"error: {error}; the same command goes on, with --resume if it says so\n")
+            sys.stderr.write(f"error: {error}; {GOES_ON}\n")
             try:
                 if tell is not None:
                     tell(error)
