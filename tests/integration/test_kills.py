@@ -92,6 +92,16 @@ def test_a_tracking_server_that_goes_away_is_caught_up_with_exactly_once(place, 
     assert promise.broken(run.output, database, 4) == []
 
 
+def test_a_signal_while_ray_starts_ends_it_as_at_any_other_time(place):
+    run = start(place, "early", *ONE_AT_A_TIME)
+    assert said(run, "starting Ray on this machine")
+    time.sleep(1)
+    assert run.signalled(signal.SIGTERM, group=True) == 143
+    assert "prepared" not in run.text()
+    assert "interrupted by SIGTERM: what is made is kept" in run.text()
+    assert "Traceback" not in run.text()
+
+
 def test_the_warm_ups_worker_is_killed_and_a_signal_ends_it_before_any_trial(place, tmp_path_factory):
     slow = Place(tmp_path_factory.mktemp("slow"), tmp_path_factory.mktemp("cold"), place.task)
     shutil.copytree(place.folder / "model", slow.folder / "model")

@@ -4,10 +4,13 @@ import math
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 
 from qrlora_search.adapters.optuna_search.study import STUDY, StudySink
 from qrlora_search.describe.proposals import dimensions
 from qrlora_search.describe.space import SearchSpace
+from qrlora_search.record.pump import Pump
 from scripted import Scripted, plan, search
 
 
@@ -33,11 +36,15 @@ def follow(record, times=1):
             sink.take(event)
     open_before = set(sink.open)
     sink.close()
+    return trials_of(record), open_before
+
+
+def trials_of(record):
     study = optuna.load_study(study_name=STUDY, storage=record.url)
     trials = study.get_trials()
     study._storage.remove_session()
     study._storage._backend.engine.dispose()
-    return trials, open_before
+    return trials
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -57,3 +64,31 @@ def test_a_study_is_made_anew_from_the_record(record):
     assert [(one.state, one.values, one.params) for one in again] == [
         (one.state, one.values, one.params) for one in first
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("create_new_study", 1), ("delete_study", 1), ("_create_new_trial", 3), ("set_trial_state_values", 3)],
+)
+def test_an_answer_that_is_lost_after_the_commit_changes_nothing(record, monkeypatch, name, times):
+    """As where a connection drops: what is done is done, and the sink does not know it. At the first call, then at the
+    second after that, and so on.
+    """
+    monkeypatch.setattr("qrlora_search.record.pump.RETRY_S", (0.0,))
+    expected = [(one.number, one.state, one.values, one.params) for one in follow(record)[0]]
+    plain, calls, lost = getattr(RDBStorage, name), [], []
+
+    def without_answer(*given: object, **named: object):
+        done = plain(*given, **named)
+        calls.append(name)
+        if len(lost) < times and len(calls) > len(lost):
+            lost.append(name)
+            calls.clear()
+            raise StorageInternalError("server closed the connection unexpectedly")
+        return done
+
+    monkeypatch.setattr(RDBStorage, name, without_answer)
+    pump = Pump(record, lambda: StudySink(record.url, dimensions(SearchSpace(), 4)), "study", patience_s=30.0)
+    assert pump.close(record.last()) == ""
+    assert len(lost) == times
+    assert [(one.number, one.state, one.values, one.params) for one in trials_of(record)] == expected

@@ -1,6 +1,7 @@
 """A night whose database or cluster is away: nothing ends, nothing fails, a code of its own, and the same goes on."""
 
 import errno
+import traceback
 from contextlib import nullcontext
 
 import psycopg
@@ -120,6 +121,22 @@ def test_a_search_that_fails_by_itself_is_failed_as_before(night, searched, tmp_
     main(night)
     states = [one.state for one in load_record(tmp_path / "runs/sweeps/night/one").entries.values()]
     assert states == ["failed", "done"]
+
+
+def test_of_a_traceback_in_an_error_the_first_error_is_the_reason(night, searched, tmp_path):
+    """As Ray Tune raises what its callbacks raised."""
+    try:
+        try:
+            raise KeyError("trial 7")
+        except KeyError as error:
+            raise ValueError("of it") from error
+    except ValueError:
+        said = traceback.format_exc()
+    searched.update(cola=raising(RuntimeError(said)), rte=lambda: 0)
+    main(night)
+    assert load_record(tmp_path / "runs/sweeps/night/one").entries["cola-embedded-s0"].reason == (
+        "searching: KeyError: 'trial 7'"
+    )
 
 
 def test_planning_that_was_cut_short_is_begun_again(night, searched, monkeypatch, tmp_path):

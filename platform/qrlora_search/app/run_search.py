@@ -125,8 +125,8 @@ def _over(planned: Planned, console: Console, *, resume: bool, deliver: bool) ->
 def _in_its_folder(planned: Planned, console: Console, resume: bool, run: Callable[[bool, Signals], int]) -> int:
     """Holds a search's folder and the process's signals while it runs; returns its exit code."""
     with held(planned.output), signals_caught() as signals:
-        state = open_output(planned, resume)  # nobody has changed it since
         try:
+            state = open_output(planned, resume)  # nobody has changed it since
             return run(state == "unfinished", signals)
         except InterruptedEarlyError as error:
             console.print(f"{error.why}: what is made is kept; {GOES_ON}")

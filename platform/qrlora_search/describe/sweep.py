@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -134,9 +134,16 @@ class Schedule(Table):
         return self
 
     def newest(self, now: datetime) -> datetime:
-        """Returns the newest time of the schedule at or before now, in its time zone."""
-        local = now.astimezone(ZoneInfo(self.time_zone)) + timedelta(minutes=1)
-        return next(CronSim(self.cron, local.replace(second=0, microsecond=0), reverse=True))
+        """Returns the newest time of the schedule at or before now, in its time zone.
+
+        In an hour that comes twice, when clocks are set back, times count where they come first.
+        """
+        zone, minute = ZoneInfo(self.time_zone), timedelta(minutes=1)
+        until = (now.astimezone(UTC) + minute).replace(second=0, microsecond=0)
+        while until.astimezone(zone).fold:
+            until += minute  # all times of the hour that comes again have come
+        found = next(CronSim(self.cron, until.astimezone(zone), reverse=True))
+        return found.replace(fold=0)
 
     def slot(self, now: datetime) -> str:
         """Returns the name of the newest slot. It says the offset; an hour that comes twice is run once."""

@@ -1,7 +1,9 @@
 """Brings the record's events to a sink, in order, in a thread of its own. What fails is offered again."""
 
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,8 +11,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from qrlora_search.describe.protocols import Event, Sink
 from qrlora_search.record.events import Record
-from qrlora_search.values.errors import SinkError
-from qrlora_search.values.secrets import first_line
+from qrlora_search.values.errors import AnewError, SinkError
+from qrlora_search.values.secrets import first_line, without_secrets
 
 RETRY_S = (0.2, 1.0, 5.0)
 
@@ -37,11 +39,14 @@ class Pump:
                 tries, self.trouble = 0, ""
             except SinkError as error:
                 self.trouble = (str(error).splitlines() or [type(error).__name__])[0]
+                if isinstance(error, AnewError):
+                    self.sink, self.done = None, 0
                 time.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
-            except Exception as error:  # a fault of the program, which ends this thread: said at the end, too
+            except Exception as error:  # noqa: BLE001 - a fault of the program, which ends this thread: said at the end, too
                 self.trouble = f"{type(error).__name__}: {first_line(error, self.record.url)}"
-                raise
+                sys.stderr.write(without_secrets(traceback.format_exc(), self.record.url))
+                return
         if self.sink is not None:
             with suppress(SinkError):
                 self.sink.close()

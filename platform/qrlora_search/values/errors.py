@@ -22,6 +22,10 @@ class SinkError(Exception):
     """A sink could not store an event now: the store is away, or full. It is offered the event again."""
 
 
+class AnewError(SinkError):
+    """A sink could not store an event and cannot say whether it did: it is made anew, and offered all events again."""
+
+
 def nearest(value: str, known: Iterable[str]) -> str:
     """Returns `did you mean 'x'? ` for the nearest known name, or an empty text; for error messages."""
     matches = get_close_matches(value, list(known), n=1, cutoff=0.5)

@@ -102,6 +102,11 @@ def _has_credentials(text: str, start: int) -> bool:
 
 
 def first_line(error: BaseException, *addresses: str) -> str:
-    """Returns the first line of what an error says, without secrets; its kind where it says nothing."""
+    """Returns the first line of what an error says, without secrets; its kind where it says nothing.
+
+    Of one that holds a traceback as its text, as Ray Tune's do: what the first error of it says.
+    """
     said = without_secrets(str(getattr(error, "orig", None) or error), *addresses).strip().splitlines()
+    if said and said[0].startswith("Traceback (most recent call last)"):
+        return next((line for line in said[1:] if line and not line[0].isspace()), said[0])
     return said[0] if said else type(error).__name__

@@ -4,6 +4,8 @@ It follows the record and is derived from it: made anew at each start, since Opt
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
@@ -15,7 +17,7 @@ from qrlora_search.describe.protocols import Event, Parameters
 from qrlora_search.describe.tried import Tried
 from qrlora_search.record.history import HEAD_ONLY, History
 from qrlora_search.record.storage import connect_arguments
-from qrlora_search.values.errors import SinkError
+from qrlora_search.values.errors import AnewError
 from qrlora_search.values.objectives import size_axis
 from qrlora_search.values.secrets import first_line
 from qrlora_search.values.states import TrialState
@@ -33,23 +35,37 @@ class StudySink:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.url, self.dimensions, self.history = url, dimensions, History()
         self.waiting: dict[int, list[int]] = {}
-        self.storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect_arguments(url)})
-        if STUDY in {one.study_name for one in self.storage.get_all_studies()}:
-            optuna.delete_study(study_name=STUDY, storage=self.storage)
-        self.study = optuna.create_study(study_name=STUDY, storage=self.storage, directions=DIRECTIONS)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self.study.set_metric_names(METRICS)
         self.open: dict[int, int] = {}
         self.last: dict[int, int] = {}
         self.added = self.count = 0
+        self.storage: optuna.storages.RDBStorage | None = None
+        with self._asking():
+            self.storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": connect_arguments(url)})
+            if STUDY in {one.study_name for one in self.storage.get_all_studies()}:
+                optuna.delete_study(study_name=STUDY, storage=self.storage)
+            self.study = optuna.create_study(study_name=STUDY, storage=self.storage, directions=DIRECTIONS)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                self.study.set_metric_names(METRICS)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Raises AnewError where the database fails: what was committed before its answer was lost is not known."""
+        try:
+            yield
+        except (SQLAlchemyError, StorageInternalError) as error:
+            self._leave()
+            raise AnewError(first_line(error, self.url)) from None
+
+    def _leave(self) -> None:
+        if self.storage is not None:
+            self.storage.remove_session()
+            self.storage.engine.dispose()
 
     def take(self, event: Event) -> None:
-        """Brings the study up to an event; raises SinkError where the database does not take it now."""
-        try:
+        """Brings the study up to an event; raises AnewError where the database does not take it now."""
+        with self._asking():
             self._follow(event)
-        except (SQLAlchemyError, StorageInternalError) as error:
-            raise SinkError(first_line(error, self.url)) from None
         self.history.apply(event)
 
     def _follow(self, event: Event) -> None:
@@ -98,11 +114,7 @@ class StudySink:
 
     def close(self) -> None:
         """Leaves no proposal open, and gives the database back."""
-        try:
+        with self._asking():
             for place in sorted(self.open.values()):
                 self.study.tell(place, state=optuna.trial.TrialState.FAIL)
-        except (SQLAlchemyError, StorageInternalError) as error:
-            raise SinkError(first_line(error, self.url)) from None
-        finally:
-            self.storage.remove_session()
-            self.storage.engine.dispose()
+        self._leave()

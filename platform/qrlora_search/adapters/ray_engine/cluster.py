@@ -146,6 +146,18 @@ def _groups_of_their_own() -> Iterator[None]:
 
 
 @contextmanager
+def _signals_left() -> Iterator[None]:
+    """Has Ray leave SIGTERM to this program while it starts or joins, too: its own handler exits with code 15."""
+    utils: Any = import_module("ray._private.utils")
+    plain = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = plain
+
+
+@contextmanager
 def _on_loopback() -> Iterator[None]:
     """Has Ray's processes listen on loopback alone, as they do where that is their node's address.
 
@@ -211,6 +223,7 @@ def _start_or_join(address: str | None, cpus: int) -> None:
 
     with warnings.catch_warnings(), ExitStack() as held:
         warnings.simplefilter("ignore")
+        held.enter_context(_signals_left())
         try:
             if address is None:
                 _start_here(cpus)
