@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from engine_contract import EPOCHS, Accountant, order
 from kills import workers_of
+from qrlora_search.adapters.ray_engine import cluster
 from qrlora_search.adapters.ray_engine.cluster import check_nodes
 from qrlora_search.adapters.ray_engine.resources import TrialResources
 from qrlora_search.adapters.simulated.curves import Curve, Replay
@@ -234,6 +236,41 @@ def test_a_worker_that_says_nothing_for_too_long_fails_its_trial_and_the_others_
     RayEngine(materials, States(), 1, TrialResources(), report_timeout_s=15).run(driver)
     assert driver.failures == {0: "no report for 15 s (training.report_timeout_s)"}
     assert [one.epoch for one in driver.reports[1]] == [1, 2, 3]
+
+
+class Stuck:
+    """What a worker that unpickles it waits for, as for a volume that does not answer."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return time.sleep, (60.0,)
+
+
+def test_a_worker_that_hangs_while_it_makes_ready_is_as_one_that_hangs_in_training():
+    from qrlora_search.adapters.ray_engine.engine import RayEngine
+
+    materials, _ = tiny_materials("bert", "cola")
+    driver, began = Accountant([replace(order(0), warm_up=1), order(1)]), time.monotonic()
+    RayEngine(materials, States(), 1, TrialResources(), report_timeout_s=15, further=[Stuck()]).run(driver)
+    assert driver.failures == {0: "no report for 15 s (training.report_timeout_s)"}
+    assert [one.epoch for one in driver.reports[1]] == [1, 2, 3]
+    assert time.monotonic() < began + 55
+
+
+def test_a_node_without_the_plans_precision_is_named_and_one_that_does_not_answer_is_not_waited_for(monkeypatch):
+    def refuses(precision):
+        return f"node far does not compute in {precision}"
+
+    def never(_precision):
+        import time
+
+        time.sleep(60)
+
+    monkeypatch.setattr(cluster, "refusal", refuses)
+    with pytest.raises(UserError, match="node far does not compute in bfloat16"):
+        check_nodes("bfloat16", TrialResources())
+    monkeypatch.setattr(cluster, "refusal", never)
+    monkeypatch.setattr(cluster, "NODE_ANSWER_S", 2.0)
+    check_nodes("bfloat16", TrialResources())
 
 
 def test_an_error_that_is_no_trials_own_fails_it_with_its_kind():

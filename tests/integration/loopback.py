@@ -50,8 +50,10 @@ class Loopback:
         """Return the job server's address."""
         return f"http://127.0.0.2:{self.dashboard}"
 
-    def start(self, *more: str, labels: str = "") -> None:
-        """Start one more node of one processor, in a process group of its own, and wait until it has joined."""
+    def start(self, *more: str, labels: str = "", **variables: str) -> None:
+        """Start one more node of one processor, in a process group of its own, and wait until it has joined. variables:
+        more for its environment.
+        """
         ray, place = str(Path(sys.executable).parent / "ray"), len(self.nodes)
         words = [ray, "start", "--block", "--num-cpus=1", "--disable-usage-stats", "--object-store-memory=200000000"]
         words += [
@@ -62,8 +64,8 @@ class Loopback:
         ]
         log = self.folder / f"node-{place}.log"
         with log.open("wb") as file:
-            self.nodes.append(subprocess.Popen(words, env=self.environment, start_new_session=True,
-                                               stdout=file, stderr=file))  # fmt: skip
+            self.nodes.append(subprocess.Popen(words, env={**self.environment, **variables},
+                                               start_new_session=True, stdout=file, stderr=file))  # fmt: skip
         until = time.monotonic() + PATIENCE_S
         while "Ray runtime started" not in log.read_text(errors="replace"):
             assert self.nodes[-1].poll() is None, log.read_text(errors="replace")[-3000:]

@@ -1,17 +1,21 @@
 """Bad input on the command line: one clear message with value and remedy, exit 2, no traceback, nothing left behind."""
 
+import base64
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from qrlora_search.adapters.mlflow_sink.address import check_tracking
 from qrlora_search.app.cli import main
 from search_runs import free_port, make_place
 
@@ -105,6 +109,26 @@ def test_a_tracking_server_that_does_not_answer(place, capsys, monkeypatch):
     said = complain(place, capsys, monkeypatch, ["--tracking-uri", address])
     assert "no MLflow server answers" in said
     assert "secret" not in said
+
+
+def test_a_tracking_server_is_asked_with_the_user_and_password_of_its_address():
+    seen = []
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.path, self.headers.get("Authorization")))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        check_tracking(f"http://127.0.0.1:{server.server_port}/")
+        check_tracking(f"http://user:p%40ss@127.0.0.1:{server.server_port}/ml/")
+        server.shutdown()
+    assert seen == [("/health", None), ("/ml/health", "Basic " + base64.b64encode(b"user:p@ss").decode())]
 
 
 def test_a_tracking_server_that_a_variable_names(place, capsys, monkeypatch):

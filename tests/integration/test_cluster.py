@@ -9,6 +9,7 @@ import promise
 from kills import Started, workers_of
 from loopback import COUNTED, Loopback, loopback
 from qrlora_search.app.reading import read_search
+from qrlora_search.method.machine import native_precision
 from qrlora_search.values.states import TrialState
 from search_runs import SPACE, Place, make_place
 
@@ -118,6 +119,35 @@ def test_a_search_outlives_a_node_and_uses_one_that_joins(far, cluster):
     assert _count(promise.events(run.output), "retried") > 1
     assert promise.broken(run.output, far.folder / "runs" / "mlflow.db", budget) == []
     assert cluster.alive() == 3
+
+
+@pytest.mark.evidence
+def test_a_node_that_joins_and_lacks_the_plans_precision_fails_no_trial(far, cluster):
+    if native_precision() != "bfloat16":
+        return  # the contract of engines has what a machine does that lacks it itself
+    folder, log = far.folder, far.folder / "half.log"
+    longer = (folder / "space.toml").read_text().replace("epochs = 12", "epochs = 100").replace("[6]", "[50]")
+    (folder / "half.toml").write_text(longer.replace("max_length = 48", 'max_length = 48\nprecision = "bfloat16"'))
+    given = ("--budget", "12", "--address", cluster.address, "--label", "zone=b", "--output", "half")
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            far.command(*given, "--space", "half.toml"), cwd=folder, env=far.environment(), stdout=file, stderr=file,
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    run = Started(process, folder / "half", log)
+    assert run.until(lambda rows: _count(rows, "report") > 0), run.text()
+    cluster.start(f"--address={cluster.address}", labels="zone=b", ONEDNN_MAX_CPU_ISA="AVX2")
+    assert run.until(lambda rows: _count(rows, "retried") > 0), run.text()
+    assert process.wait(240) == 0, run.text()
+    history, _ = read_search(run.output, "OUTPUT")
+    reasons = [retry for one in history.trials.values() for retry in one.retries]
+    assert len(reasons) <= 2, "but for one that waited for a place already, no second trial is placed there"
+    assert "does not compute in bfloat16" in str(reasons[0])
+    assert not history.in_state(TrialState.FAILED)
+    assert len(history.searched) == 12
+    assert not cluster.trains(len(cluster.nodes) - 1)
+    assert promise.broken(run.output, folder / "runs" / "mlflow.db", 12) == []
+    cluster.kill(len(cluster.nodes) - 1)
 
 
 @pytest.mark.evidence

@@ -142,7 +142,7 @@ def test_one_runs_at_a_time_and_an_interrupt_between_searches_is_taken_up(tmp_pa
         assert promise.broken(folder / entry.output, folder / "runs/mlflow.db", 2) == []
 
 
-def test_what_mlflow_lacks_of_an_ended_night_is_brought_by_the_same_command(tmp_path_factory):
+def test_what_mlflow_lacks_of_an_ended_night_is_brought_by_the_next(tmp_path_factory):
     folder, port = tmp_path_factory.mktemp("away"), free_port()
     place = make_place(folder, tmp_path_factory.mktemp("cache"), "sst2", "bert")
     tracked = f'[storage]\ntracking_uri = "http://127.0.0.1:{port}"\n'
@@ -154,19 +154,22 @@ def test_what_mlflow_lacks_of_an_ended_night_is_brought_by_the_same_command(tmp_
     assert "the sweep goes on, and MLflow catches up" in away.stdout
     output = folder / load_record(folder / "runs/sweeps/nights/one").entries[KEY].output
     before = promise.events(output)
-    server = serve(folder / "server.db", port)
+    server, caught_up = serve(folder / "server.db", port), False
     try:
-        for _ in range(2):  # the second time nothing is lacking
-            again = said(place, *given)
+        for slot in ("two", "one", "two"):  # after the first time nothing is lacking
+            again = said(place, "run", "sweep.toml", "--slot", slot, "--scheduled")
             assert again.returncode == 0, again.stdout + again.stderr
+            assert ("MLflow catches up with one" in again.stdout) == (not caught_up)
+            caught_up = True
     finally:
         end_group(server, signal.SIGINT)
-    assert promise.broken(output, folder / "server.db", 2) == []
-    more = promise.events(output)[len(before) :]
-    assert [one.kind for one in more] == ["delivered"]
+    assert promise.broken(output, folder / "server.db", 4) == []  # the second deepened it
+    more = [one.kind for one in promise.events(output)[len(before) :]]
+    assert more[0] == more[-1] == "delivered"
+    assert more.count("delivered") == 2
     with sqlite3.connect(folder / "server.db") as database:
         asked = "select value from tags where key = 'qrlora.sweep'"
-        assert database.execute(asked).fetchall() == [("nights/one",)]
+        assert sorted(database.execute(asked).fetchall()) == [("nights/one",), ("nights/two",)]
 
 
 SNAPSHOT = re.sub(r"\d", "", f"{KEY}.json")

@@ -239,6 +239,10 @@ def test_a_signal_before_there_is_a_search_ends_it_and_one_in_a_search_is_told()
             Ending(True, "what the worker needed was lost: ray.exceptions.ObjectLostError: gone"),
         ),
         (
+            "ray::TrialActor.train() (pid=7)\nUnfitNodeError: 7f3a node x does not compute in bfloat16, which is so",
+            Ending(True, "node x does not compute in bfloat16, which is so", "7f3a"),
+        ),
+        (
             "The actor died unexpectedly before finishing this task.\nIts node has died",
             Ending(True, "its node was lost"),
         ),

@@ -3,7 +3,7 @@
 import pytest
 
 from qrlora_search.app.cli import main
-from qrlora_search.app.sweep_record import Entry, SweepRecord, new_record, save_record
+from qrlora_search.app.sweep_record import Entry, SweepRecord, home_of, new_record, save_record
 from qrlora_search.describe.sweep import load_sweep
 
 SPEC = """
@@ -45,6 +45,17 @@ def test_an_output_that_cannot_be_made_is_refused(spec, capsys, output, more):
     said = capsys.readouterr().err
     assert said.startswith(f"error: storage.output: '{output}/night' cannot be written: ")
     assert "name a folder that can" in said
+
+
+def test_an_output_that_a_variable_names_is_there_and_nowhere_else(spec, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("NIGHTS", raising=False)
+    found = spec("$NIGHTS/runs")
+    assert main(["sweep", "schedule", "sweep.toml", "--as", "crontab", "--to", "out"]) == 2
+    assert "storage.output '$NIGHTS/runs': the environment has no NIGHTS; set it first" in capsys.readouterr().err
+    monkeypatch.setenv("NIGHTS", str(tmp_path / "shared"))
+    assert home_of(found) == tmp_path / "shared/runs/night"
+    assert main(["sweep", "schedule", "sweep.toml", "--as", "crontab", "--to", "out"]) == 0
+    assert f">> {tmp_path}/shared/runs/night.log" in (tmp_path / "out/night.crontab").read_text()
 
 
 def test_a_schedule_is_not_written_where_nothing_can_be(spec, capsys):

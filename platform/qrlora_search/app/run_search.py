@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.ray_engine.head_watch import AWAY, GOES_ON
 from qrlora_search.app.console import confirmation_in_words, make_console, show_front, show_plan
@@ -22,7 +23,6 @@ from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import prepare, to_make
 from qrlora_search.prepare.store import Store, default_root
 from qrlora_search.record.storage import went_away
-from qrlora_search.values.errors import UserError
 
 
 def search(request: SearchRequest) -> int:
@@ -57,12 +57,19 @@ def or_away(run: Callable[[], int]) -> int:
     """
     try:
         return run()
-    except Exception as error:  # whatever library met it
-        gone = None if isinstance(error, UserError) else went_away(error)
+    except _outages() as error:
+        gone = went_away(error)
         if gone is None:
             raise
         sys.stderr.write(f"error: {gone}; {GOES_ON}\n")
         return AWAY
+
+
+def _outages() -> tuple[type[Exception], ...]:
+    """Returns what an outage may raise. Asked for when something is raised, since this imports Ray."""
+    from qrlora_search.adapters.ray_engine.cluster import failures
+
+    return (OSError, RuntimeError, SQLAlchemyError, *failures())
 
 
 def _show_cost(console: Console, planned: Planned) -> None:
@@ -106,11 +113,6 @@ def run_on_ray(planned: Planned, console: Console) -> int:
         return _run_on_ray(planned, console, resumed, signals, part=True) or signals.exit_code
 
     return _in_its_folder(planned, console, True, run)
-
-
-def deliver_lacking(planned: Planned, console: Console) -> None:
-    """Brings MLflow and the study what they lack of a search that ended. Raises UserError where it is in use."""
-    _over(planned, console, resume=True, deliver=True)
 
 
 def _over(planned: Planned, console: Console, *, resume: bool, deliver: bool) -> bool:

@@ -9,13 +9,14 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.mlflow_sink.address import local_tracking
+from qrlora_search.app.reading import read_search
 from qrlora_search.app.request import RUNS
 from qrlora_search.app.sweep_compare import SweepReport, compare
 from qrlora_search.app.sweep_files import NAMES, markdown, write_report
 from qrlora_search.app.sweep_fronts import Snapshot, load_snapshot
 from qrlora_search.app.sweep_notify import notify
 from qrlora_search.app.sweep_prune import prune
-from qrlora_search.app.sweep_record import SweepRecord, save_record
+from qrlora_search.app.sweep_record import SweepRecord, outputs, save_record
 from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.values.errors import SinkError, UserError
 from qrlora_search.values.secrets import expand, first_line
@@ -40,7 +41,7 @@ def end_sweep(folder: Path, spec: SweepSpec, record: SweepRecord, console: Conso
     )
     text = write_report(folder, report, now, before)
     trouble = _to_mlflow(folder, spec, report)
-    record.unlogged = bool(trouble)
+    record.unlogged, record.undelivered = bool(trouble), not all(map(_has_all, outputs(record)))
     trouble += notify(spec.notify, text, report)
     if trouble:
         report = report.model_copy(update={"notes": [*report.notes, *trouble]})
@@ -55,6 +56,14 @@ def end_sweep(folder: Path, spec: SweepSpec, record: SweepRecord, console: Conso
     except (UserError, OSError, SQLAlchemyError) as error:  # the sweep has its end, and `sweep prune` can be asked for
         console.print(f"old runs could not be pruned: {first_line(error)}", markup=False)
     return report.exit_code
+
+
+def _has_all(output: str) -> bool:
+    """Returns whether MLflow and the study have all of a search."""
+    try:
+        return read_search(Path(output), "the sweep's")[0].delivered
+    except (UserError, OSError, SQLAlchemyError):
+        return False
 
 
 def _there(found: Mapping[str, Snapshot | None]) -> dict[str, Snapshot]:
@@ -94,12 +103,17 @@ def _older(record: SweepRecord) -> str:
     return f"; {', '.join(older)}" if older else ""
 
 
+def tracking_of(spec: SweepSpec) -> str:
+    """Returns the address of a sweep's MLflow, with its password."""
+    named = spec.storage.tracking_uri
+    return expand(named, os.environ, "storage.tracking_uri") if named else local_tracking(RUNS)
+
+
 def _to_mlflow(folder: Path, spec: SweepSpec, report: SweepReport) -> list[str]:
     """Logs the report as one run; returns what went wrong."""
     from qrlora_search.adapters.mlflow_sink.sweep import log_sweep
 
-    named = spec.storage.tracking_uri
-    address = expand(named, os.environ, "storage.tracking_uri") if named else local_tracking(RUNS)
+    address = tracking_of(spec)
     metrics: dict[str, float] = {"seconds": report.seconds, "regressions": len(report.regressions),
                                  "failures": len(report.failures)}  # fmt: skip
     for line in report.lines:
@@ -114,6 +128,5 @@ def _to_mlflow(folder: Path, spec: SweepSpec, report: SweepReport) -> list[str]:
     try:
         log_sweep(address, (spec.name, report.slot), metrics, tags, [folder / name for name in NAMES])
     except SinkError as error:
-        again = f"`sweep run` with `--slot {report.slot}` brings it"
-        return [f"MLflow lacks this report: {first_line(error, address)}; {again}"]
+        return [f"MLflow lacks this report: {first_line(error, address)}; the next `sweep run` brings it"]
     return []

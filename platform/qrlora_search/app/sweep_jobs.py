@@ -145,14 +145,6 @@ def run_turn(spec: SweepSpec, job: Job, entry: Entry, turn: Turn, console: Conso
     return run_on_ray(plan_job(spec, job, turn, entry), console)
 
 
-def deliver(spec: SweepSpec, job: Job, entry: Entry, console: Console) -> None:
-    """Brings MLflow and the study what they lack of a search that ended. Raises UserError."""
-    from qrlora_search.app.run_search import deliver_lacking
-
-    if not read_search(Path(entry.output), "the sweep's")[0].delivered:
-        deliver_lacking(plan_job(spec, job, Turn(1), entry), console)
-
-
 def measure(entry: Entry) -> None:
     """Brings an entry up to what its search's record and front hold."""
     count(entry)

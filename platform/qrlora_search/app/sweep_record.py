@@ -4,6 +4,7 @@
 report.
 """
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import expand
 from qrlora_search.values.times import parse_seconds
 
 FILE = "sweep.json"
@@ -59,7 +61,8 @@ class Entry(_Kept):
 
 class SweepRecord(_Kept):
     """One run of a sweep. base: the newest slot that a search compares with. planned: rounds whose targets are fixed.
-    heard: when a search of it last trained. unlogged: MLflow lacks the report.
+    heard: when a search of it last trained. unlogged: MLflow lacks the report. undelivered: MLflow or a study lacks
+    what a search has.
     """
 
     version: Literal[1] = 1
@@ -73,12 +76,18 @@ class SweepRecord(_Kept):
     entries: dict[str, Entry] = Field(default_factory=dict)
     ended: str = ""
     unlogged: bool = False
+    undelivered: bool = False
     exit_code: int | None = None
 
 
 def home_of(spec: SweepSpec) -> Path:
-    """Returns the folder of all runs of a sweep."""
-    return Path(spec.storage.output).expanduser() / spec.name
+    """Returns the folder of all runs of a sweep. Raises UserError where the environment lacks a name in its setting."""
+    return Path(expand(spec.storage.output, os.environ, "storage.output")).expanduser() / spec.name
+
+
+def outputs(record: SweepRecord) -> list[str]:
+    """Returns the folders of what a run searched to its end, where they are still there."""
+    return [one.output for one in record.entries.values() if one.state == "done" and Path(one.output).is_dir()]
 
 
 def load_record(folder: Path) -> SweepRecord | None:

@@ -20,10 +20,11 @@ from qrlora_search.app.request import RUNS, check_request
 from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.app.sweep_abort import forget_abort, tell_abort
 from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
-from qrlora_search.app.sweep_ending import end_sweep, log_again
+from qrlora_search.app.sweep_catch_up import catch_up
+from qrlora_search.app.sweep_ending import end_sweep
 from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
-from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, deliver, measure, request_of, run_turn
+from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, measure, request_of, run_turn
 from qrlora_search.app.sweep_place import Place, alone, check_home, name_database
 from qrlora_search.app.sweep_record import check_same, choose_slot, goes_on, load_record, new_record
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
@@ -45,7 +46,8 @@ def run_sweep(path: Path, slot: str | None, scheduled: bool) -> int:
 
     0: all is well; 1: a search failed; 3: a regression; 4: the sweep is running already; 5: a Ray cluster or a database
     is away, and the slot stays open; 130 or 143: interrupted. Raises UserError for bad input.
-    A slot that ended is not run again: MLflow gets what it lacks of it, its report is named and its exit code returned.
+    A slot that ended is not run again: its report is named and its exit code returned. MLflow gets what it lacks of the
+    slots before, too.
     scheduled: a slot that was missed for longer than the schedule's grace is left out; an error is told by [notify].
     """
     try:
@@ -83,10 +85,10 @@ def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
         if not ours:
             console.print(f"sweep {spec.name} is running already; {chosen} is left to it")
             return BUSY
+        catch_up(spec, home, console)
         record = load_record(folder) or new_record(spec, chosen)
         place = Place(spec, folder, record, console, lambda error: _tell(path, slot, error, AWAY, scheduled))
         if record.ended:
-            _deliver(place)
             console.print(f"sweep {spec.name}: {chosen} ended at {record.ended}; {folder / 'report.md'} says how")
             return record.exit_code or 0
         check_same(record, spec)
@@ -112,19 +114,6 @@ def too_late(spec: SweepSpec, folder: Path, now: datetime) -> bool:
     if spec.schedule is None:
         return False
     return (now - spec.schedule.newest(now)).total_seconds() > parse_seconds(spec.schedule.grace, "grace")
-
-
-def _deliver(place: Place) -> None:
-    """Brings MLflow and the studies what they lack of a slot that ended: they may have been away."""
-    jobs = {job.key: job for job in place.spec.jobs()}
-    for key, entry in place.record.entries.items():
-        if entry.state == "done" and key in jobs and Path(entry.output).is_dir():
-            with suppress(UserError, OSError, SQLAlchemyError):  # it is delivered the next time
-                deliver(place.spec, jobs[key], entry, place.console)
-    with suppress(OSError, ValueError):  # a report that is gone or broken cannot be brought
-        if place.record.unlogged and not log_again(place.folder, place.spec):
-            place.record.unlogged = False
-            place.save()
 
 
 def _check_tracking(place: Place, address: str | None, scheduled: bool) -> None:

@@ -11,6 +11,7 @@ from cronsim import CronSim
 
 from qrlora_search.app.report_files import write_atomically
 from qrlora_search.app.sweep_manifests import kubernetes_files
+from qrlora_search.app.sweep_record import home_of
 from qrlora_search.describe.sweep import Schedule, SweepSpec, load_sweep
 from qrlora_search.values.errors import UserError, nearest
 
@@ -65,7 +66,7 @@ def crontab(spec: SweepSpec, schedule: Schedule, where: Path) -> str:
     quarter of an hour of the schedule's minutes: a slot that ended, or is not due, ends at once; one that was killed or
     missed is taken up within its grace.
     """
-    log = Path(spec.storage.output).expanduser().resolve() / f"{spec.name}.log"
+    log = home_of(spec).parent.resolve() / f"{spec.name}.log"
     environment = Path.home() / ".config" / "qrlora-search" / "environment"
     folder, file, secrets, home = (shlex.quote(str(one)) for one in (log.parent, log, environment, Path.cwd()))
     load = f"if [ -r {secrets} ]; then set -a; . {secrets}; set +a; fi"

@@ -22,7 +22,10 @@ def cpus_here() -> int:
 
 
 def native_precision() -> Precision:
-    """Returns bfloat16 where this machine's accelerator, or else its processor, computes in it; else float32."""
+    """Returns bfloat16 where this machine's accelerator, or else its processor, computes in it; else float32.
+
+    A processor's instructions may be withheld from oneDNN, which multiplies, by its ONEDNN_MAX_CPU_ISA.
+    """
     import torch
 
     if torch.cuda.is_available():
@@ -31,7 +34,9 @@ def native_precision() -> Precision:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         flags = []
-    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    withheld = limit not in {"", "DEFAULT"} and not any(one in limit for one in ("BF16", "FP16", "AMX", "AVX10"))
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) and not withheld else "float32"
 
 
 def refusal(precision: Precision) -> str:

@@ -1,6 +1,5 @@
 """Brings the record's events to a sink, in order, in a thread of its own. What fails is offered again."""
 
-import sys
 import threading
 import time
 import traceback
@@ -45,8 +44,7 @@ class Pump:
                 tries += 1
             except Exception as error:  # noqa: BLE001 - a fault of the program, which ends this thread: said at the end, too
                 self.trouble = f"{type(error).__name__}: {first_line(error, self.record.url)}"
-                sys.stderr.write(without_secrets(traceback.format_exc(), self.record.url))
-                return
+                raise RuntimeError(without_secrets(traceback.format_exc(), self.record.url)) from None
         if self.sink is not None:
             with suppress(SinkError):
                 self.sink.close()

@@ -1,11 +1,13 @@
 """Tracking addresses, checked before a search starts; light to import."""
 
+import base64
 import os
 import re
 import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.secrets import expand, first_line, shown_address
@@ -30,12 +32,24 @@ def tracking_address(given: str | None, runs: Path) -> str:
     return given or local_tracking(runs)
 
 
+def _health_of(address: str) -> urllib.request.Request:
+    """Returns what asks a server whether it lives, with user and password as MLflow's client sends them."""
+    parts = urlsplit(address)
+    credentials, _, place = parts.netloc.rpartition("@")
+    request = urllib.request.Request(urlunsplit((parts.scheme, place, f"{parts.path.rstrip('/')}/health", "", "")))
+    if credentials:
+        user, _, password = credentials.partition(":")
+        text = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        request.add_header("Authorization", f"Basic {text}")
+    return request
+
+
 def check_tracking(address: str) -> None:
     """Raises UserError where a tracking server does not answer, or an address is of no kind that MLflow knows."""
     scheme = address.split(":", 1)[0] if ":" in address else ""
     if scheme in {"http", "https"}:
         try:
-            with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=CONNECT_S):
+            with urllib.request.urlopen(_health_of(address), timeout=CONNECT_S):
                 return
         except urllib.error.HTTPError:
             return

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from qrlora_search.adapters.ray_engine.bundle import write_bundle
 from qrlora_search.adapters.ray_engine.head_watch import head_watched
-from qrlora_search.adapters.ray_engine.resources import TrialResources, living_nodes
+from qrlora_search.adapters.ray_engine.resources import NODE, TrialResources, living_nodes
 from qrlora_search.describe.plan import Precision
 from qrlora_search.method.machine import refusal
 from qrlora_search.values.environment import for_nodes
@@ -25,7 +25,7 @@ from qrlora_search.values.errors import AwayError, UserError
 
 CONNECT_S = 3.0
 DEFAULT_PORT = 6379
-NODE_ANSWER_S = 120.0
+NODE_ANSWER_S = 20.0
 LOOPBACK = "127.0.0.1"
 LEAVE_S = 30.0
 
@@ -88,28 +88,28 @@ def set_environment(address: str | None) -> None:
 
 
 def check_nodes(precision: Precision, each: TrialResources) -> None:
-    """Raises UserError where a node that can hold a trial lacks the plan's precision; later nodes refuse trials.
+    """Raises UserError where a node that can hold a trial lacks the plan's precision. One that is busy, or dies, is not
+    waited for: a trial that is placed there finds out.
 
     The node is asked with a trial's GPUs in hand: without, Ray hides its accelerators and the processor answers.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    if precision == "float32":
-        return
     able = [str(node["NodeID"]) for node in living_nodes(each.labels) if each.fits(node)]
-    asks = [
-        ray.remote(refusal).options(
-            num_cpus=0, num_gpus=each.gpus, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        )
+    if precision == "float32" or not able:
+        return
+    ask = ray.remote(refusal)
+    asked = [
+        ask.options(num_cpus=0, num_gpus=each.gpus, label_selector={**each.labels, NODE: node}).remote(precision)
         for node in able
     ]
-    try:
-        answers = ray.get([ask.remote(precision) for ask in asks], timeout=NODE_ANSWER_S)
-    except ray.exceptions.RayError as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"a node of the cluster does not answer: {first}; mend it or take it out") from None
-    refused = [answer for answer in answers if answer]
+    answered, late = ray.wait(asked, num_returns=len(asked), timeout=NODE_ANSWER_S)
+    for one in late:
+        ray.cancel(one, force=True)
+    refused = []
+    for one in answered:
+        with suppress(ray.exceptions.RayError):  # a node that died meanwhile
+            refused += [answer for answer in [ray.get(one)] if answer]
     if refused:
         raise UserError("; ".join(refused))
 

@@ -7,20 +7,21 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune import Callback
+from ray.tune import Callback, PlacementGroupFactory
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from qrlora_search.adapters.ray_engine.losses import how_it_ended
-from qrlora_search.adapters.ray_engine.resources import Room, TrialResources
+from qrlora_search.adapters.ray_engine.resources import Room, TrialResources, places
 from qrlora_search.adapters.ray_engine.trainable import FAILURE, REPORT, TrialActor
 from qrlora_search.describe.protocols import TrialDriver
 from qrlora_search.describe.space import States
@@ -35,11 +36,11 @@ class _Unpicklable:
 
 
 class DriverSearcher(_Unpicklable, Searcher):
-    """Ray Tune's way of asking the driver for the next trial."""
+    """Ray Tune's way of asking the driver for the next trial. unfit: the ids of nodes where it is not to be placed."""
 
-    def __init__(self, driver: TrialDriver, room: Callable[[], int], threads: int) -> None:
+    def __init__(self, driver: TrialDriver, room: Callable[[], int], threads: int, unfit: Collection[str]) -> None:
         super().__init__(metric=None, mode=None)
-        self.driver, self.room, self.threads = driver, room, threads
+        self.driver, self.room, self.threads, self.unfit = driver, room, threads, unfit
         self.live: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -58,6 +59,7 @@ class DriverSearcher(_Unpicklable, Searcher):
             "warm_up": order.warm_up,
             "threads": self.threads,
             "checkpoint": ray.put(order.checkpoint) if order.checkpoint else None,
+            "unfit": sorted(self.unfit),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -72,11 +74,11 @@ class DriverSearcher(_Unpicklable, Searcher):
 
 
 class DriverScheduler(_Unpicklable, FIFOScheduler):
-    """Ray Tune's way of bringing reports to the driver and its decisions back."""
+    """Ray Tune's way of bringing reports to the driver and its decisions back. unfit: grows by nodes that are so."""
 
-    def __init__(self, driver: TrialDriver) -> None:
+    def __init__(self, driver: TrialDriver, each: TrialResources, unfit: set[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.driver = driver
+        self.driver, self.each, self.unfit = driver, each, unfit
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Returns STOP or CONTINUE, as the driver says."""
@@ -92,7 +94,9 @@ class DriverScheduler(_Unpicklable, FIFOScheduler):
         if self.driver.interrupted:
             return
         ending, number = how_it_ended(trial), int(trial.config["trial"])
-        if ending.lost:
+        if ending.unfit:
+            self.unfit.add(ending.unfit)
+        if ending.lost and (not ending.unfit or places(self.each, self.unfit)):
             self.driver.lost(number, ending.reason)
         else:
             self.driver.failed(number, ending.reason)
@@ -167,6 +171,11 @@ def _scratch() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _bundle(each: TrialResources, config: dict[str, Any]) -> PlacementGroupFactory:
+    """Returns what a trial takes, where it may be placed."""
+    return each.bundle(config.get("unfit", ()))
+
+
 class RayEngine:
     """An `Engine` on a running Ray cluster. Actors are reused; the materials travel once to each of them.
 
@@ -192,17 +201,18 @@ class RayEngine:
         if driver.exhausted:
             return
         silent, fixed = _Silent(driver, self.report_timeout_s), self.concurrency
-        room: Callable[[], int] = Room(self.each) if fixed is None else lambda: fixed
+        unfit: set[str] = set()
+        room: Callable[[], int] = Room(self.each, unfit) if fixed is None else lambda: fixed
         first, *further = self.materials
         later = [ray.put(one) for one in further]  # each reaches a worker when its first trial stands on it
         trainable = tune.with_parameters(TrialActor, materials=first, further=later, states=self.states)
         with _scratch() as folder:
             tuner = tune.Tuner(
-                tune.with_resources(trainable, self.each.bundle()),
+                tune.with_resources(trainable, partial(_bundle, self.each)),
                 tune_config=tune.TuneConfig(
                     num_samples=-1,
-                    search_alg=DriverSearcher(driver, room, self.each.threads),
-                    scheduler=DriverScheduler(driver),
+                    search_alg=DriverSearcher(driver, room, self.each.threads, unfit),
+                    scheduler=DriverScheduler(driver, self.each, unfit),
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: f"trial-{trial.config['trial']:05d}-{trial.trial_id}",
                 ),

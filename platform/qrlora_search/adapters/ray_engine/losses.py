@@ -3,6 +3,7 @@
 Told from Ray's words: Tune keeps them as text beside a pickle, which is not read.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,13 @@ _SET_UP = "error raised in its creation task"
 
 @dataclass(frozen=True)
 class Ending:
-    """lost: the worker was lost, for which no configuration is to blame. reason: in words."""
+    """lost: the worker was lost, for which no configuration is to blame. reason: in words. unfit: the id of a node that
+    no trial can run on.
+    """
 
     lost: bool
     reason: str
+    unfit: str = ""
 
 
 def how_it_ended(trial: Trial) -> Ending:
@@ -32,6 +36,9 @@ def ending_of(text: str) -> Ending:
     """Returns what Ray's words say: a traceback of the worker is the trial's own error, unless Ray raised it there."""
     lines = text.strip().splitlines() or [""]
     last = lines[-1].strip()
+    unfit = re.search(r"UnfitNodeError: (\w+) (.+)", last)
+    if unfit is not None:
+        return Ending(True, unfit[2], unfit[1])
     if _SET_UP in text:
         return Ending(False, f"its worker could not be set up: {last}")
     if "Traceback (most recent call last)" not in text and "ray::" not in text:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
 
 LOOK_S = 5.0
+NODE = "ray.io/node-id"
+"""The label that Ray gives every node."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,16 @@ class TrialResources:
     def fits(self, node: Mapping[str, Any]) -> int:
         """Returns how many trials a node holds."""
         amounts = node["Resources"]
-        places = int(amounts.get("CPU", 0.0) // self.threads)
-        return min(places, int(amounts.get("GPU", 0.0) / self.gpus + 1e-9)) if self.gpus else places
+        here = int(amounts.get("CPU", 0.0) // self.threads)
+        return min(here, int(amounts.get("GPU", 0.0) / self.gpus + 1e-9)) if self.gpus else here
 
-    def bundle(self) -> "PlacementGroupFactory":
-        """Returns it in Ray Tune's words."""
+    def bundle(self, unfit: Sequence[str] = ()) -> "PlacementGroupFactory":
+        """Returns it in Ray Tune's words. unfit: the ids of nodes where it is not to be placed."""
         from ray.tune import PlacementGroupFactory
 
         amounts = {"CPU": float(self.threads), **({"GPU": self.gpus} if self.gpus else {})}
-        chosen: dict[str, Any] = {"bundle_label_selector": [self.labels]} if self.labels else {}
+        labels = {**self.labels, **({NODE: f"!in({','.join(unfit)})"} if unfit else {})}
+        chosen: dict[str, Any] = {"bundle_label_selector": [labels]} if labels else {}
         return PlacementGroupFactory([amounts], **chosen)
 
 
@@ -48,9 +51,14 @@ def living_nodes(labels: Mapping[str, str]) -> list[Mapping[str, Any]]:
     return [node for node in nodes if node["Alive"] and wanted <= dict(node["Labels"]).items()]
 
 
+def places(each: TrialResources, unfit: Container[str] = ()) -> int:
+    """Returns how many trials the cluster's nodes hold, without those of these ids."""
+    return sum(each.fits(node) for node in living_nodes(each.labels) if str(node["NodeID"]) not in unfit)
+
+
 def missing_nodes(each: TrialResources) -> str:
     """Returns in words that no node can hold a trial yet, or an empty text. One may still join: trials wait for it."""
-    if any(map(each.fits, living_nodes(each.labels))):
+    if places(each):
         return ""
     alive, plain = living_nodes({}), _plain(each.labels)
     asked = [f"{each.threads} CPU", *([f"{each.gpus:g} GPU"] if each.gpus else [])]
@@ -68,12 +76,12 @@ class Room:
     free or a node that joins has a trial at once, and an autoscaler sees that more is wanted.
     """
 
-    def __init__(self, each: TrialResources) -> None:
-        self.each, self.asked, self.found = each, -math.inf, 1
+    def __init__(self, each: TrialResources, unfit: Container[str] = ()) -> None:
+        self.each, self.unfit, self.asked, self.found = each, unfit, -math.inf, 1
 
     def __call__(self) -> int:
         """Returns the number, looked up every few seconds."""
         now = time.monotonic()
         if now - self.asked > LOOK_S:
-            self.asked, self.found = now, 1 + sum(map(self.each.fits, living_nodes(self.each.labels)))
+            self.asked, self.found = now, 1 + places(self.each, self.unfit)
         return self.found

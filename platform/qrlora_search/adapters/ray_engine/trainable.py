@@ -19,62 +19,67 @@ REPORT = "qrlora_report"
 FAILURE = "qrlora_failure"
 
 
+class UnfitNodeError(Exception):
+    """The node lacks the plan's precision: its id, and why. No trial is to be placed there."""
+
+
 class TrialActor(tune.Trainable):
     """Trains the trial in its config, an epoch a step. Reused: a reset changes the trial and keeps the workbench of the
     warm-up that it stands on.
+
+    What takes time is done in a step: Tune says that a trial runs only when its actor is set up or reset, and only then
+    the clock of `report_timeout_s` runs.
     """
 
-    refused: str
     materials: Materials
     further: list[Any]
-    keeper: MappedStates
+    states: States
+    keeper: MappedStates | None
     benches: dict[int, Workbench]
-    order: TrialOrder
+    given: dict[str, Any]
     trainer: TrialTrainer | None
 
     def setup(  # type: ignore[override]
         self, config: dict[str, Any], materials: Materials, further: list[Any], states: States
     ) -> None:
-        """Builds the workbench from arrays in Ray's object store, which are mapped, not copied, as constant states are.
+        """Takes arrays in Ray's object store, which are mapped, not copied, as constant states are.
 
-        further: references to the materials of further warm-ups. A node that lacks the plan's precision builds nothing
-        and fails its trials with that reason.
+        further: references to the materials of further warm-ups.
         """
-        self.refused = refusal(materials.precision)
-        if self.refused:
-            return
-        torch.set_num_threads(max(1, int(config["threads"])))
-        self.materials, self.further, self.benches = materials, further, {}
-        self.keeper = MappedStates(Store(default_root()), states)
-        self._begin(config)
+        self.materials, self.further, self.states = materials, further, states
+        self.benches, self.keeper = {}, None
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Turns to the next trial."""
-        if not self.refused:
-            self._begin(new_config)
+        self.given, self.trainer = new_config, None
         return True
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        self.trainer = None  # made at the first step: what goes wrong in it is the trial's own failure
+    def _begin(self) -> TrialTrainer:
+        config = self.given
+        if self.keeper is None:
+            refused = refusal(self.materials.precision)
+            if refused:
+                raise UnfitNodeError(f"{ray.get_runtime_context().get_node_id()} {refused}")
+            torch.set_num_threads(max(1, int(config["threads"])))
+            self.keeper = MappedStates(Store(default_root()), self.states)
         configuration, kept = configuration_from_json(dict(config["configuration"])), config["checkpoint"]
-        checkpoint = b"" if kept is None else ray.get(kept)
-        self.order = TrialOrder(config["trial"], configuration, config["seed"], checkpoint, config["warm_up"])
-        warm_up = self.order.warm_up
+        checkpoint, warm_up = b"" if kept is None else ray.get(kept), int(config["warm_up"])
         if warm_up not in self.benches:
             self.benches.clear()  # one at a time: two would take twice the memory
             materials = ray.get(self.further[warm_up - 1]) if warm_up else self.materials
             self.benches[warm_up] = build_workbench(materials, keeper=self.keeper)
+        order = TrialOrder(config["trial"], configuration, config["seed"], checkpoint, warm_up)
+        return TrialTrainer(self.benches[warm_up], order)
 
     def step(self) -> dict[str, Any]:
         """Trains one epoch and returns its report, or the trial's own failure with its reason; other errors are raised
-        and are a failure, too.
+        and are a failure, too, but for UnfitNodeError.
         """
-        if self.refused:
-            return {FAILURE: self.refused}
         try:
             with out_of_memory_told():
                 if self.trainer is None:
-                    self.trainer = TrialTrainer(self.benches[self.order.warm_up], self.order)
+                    self.trainer = self._begin()
                 return {REPORT: self.trainer.step()}
         except TrialFailedError as error:
             return {FAILURE: str(error)}
