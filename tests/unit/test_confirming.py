@@ -82,13 +82,20 @@ class Weights:
     """Holds nothing, and has nothing to derive from."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.kept = folder, []
+        self.folder, self.kept, self.states = folder, [], {}
 
     def path(self, trial: int, run: int | None = None) -> Path:
         return self.folder / "no such file"
 
-    def keep_again(self, trial: int, run: int, content: bytes) -> None:
+    def keep(self, trial: int, report: Report, run: int) -> None:
         self.kept.append((trial, run))
+        self.states[trial, run] = report.checkpoint
+
+    def checkpoint(self, trial: int, run: int) -> bytes:
+        return self.states.get((trial, run), b"")
+
+    def ended(self, trial: int, run: int) -> None:
+        self.states.pop((trial, run), None)
 
 
 class Scorer:

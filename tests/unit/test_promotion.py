@@ -318,7 +318,7 @@ def test_large_checkpoints_of_stopped_trials_are_not_kept(tmp_path, monkeypatch)
         weights.keep(trial, Report(1, 0.5, 0.5, 0.1, "", {}, b"w", b"x" * size))
         assert weights.stopped(trial) is (size == 10)
     assert [weights.state_path(trial).is_file() for trial in (1, 2)] == [True, False]
-    weights.clean([1])
+    weights.clean([(1, None)])
     assert weights.checkpoint(1) == b"x" * 10
     weights.clean([])
     assert weights.checkpoint(1) == b""

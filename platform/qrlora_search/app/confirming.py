@@ -7,7 +7,7 @@ side. What a round trains is recorded before it begins: after a kill its scores 
 
 import threading
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from qrlora_search.app.deriving import derive
 from qrlora_search.app.loop import MOST_RETRIES
@@ -16,6 +16,7 @@ from qrlora_search.app.scoring import Scorer, Wanted
 from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing
 from qrlora_search.describe.plan import MOST_SEED, SearchPlan
 from qrlora_search.describe.protocols import TrialOrder
+from qrlora_search.method.checkpoint import report_in
 from qrlora_search.record.confirmation import Point
 from qrlora_search.record.events import Record
 from qrlora_search.record.history import History
@@ -47,18 +48,36 @@ class Confirming(Interruptible):
     def next_trial(self) -> TrialOrder | None:
         """Returns the next further training, or None while a round has still to end, or when all are done."""
         with self.lock:
-            self._advance()
-            if self.interrupted or not self.queue:
+            while True:
+                self._advance()
+                if self.interrupted or not self.queue:
+                    return None
+                order = self._start(*self.queue.pop(0))
+                if order is not None:
+                    return order
+
+    def _start(self, trial: int, seed: int) -> TrialOrder | None:
+        """Returns the order of a further training, which goes on where it began before; None where all of it is there
+        but for its end.
+        """
+        runs, configuration = self.history.confirmation.runs, self.history.trials[trial].configuration
+        again = [run for run in runs.values() if (run.trial, run.seed) == (trial, seed)]
+        number = again[0].number if again else len(runs)
+        turn = self.history.confirmation.seeds.index(seed) + 1  # the search's own comes last: it knows that one
+        warm_up = turn % len(self.plan.warm_up_seeds)
+        epoch, order = 0, TrialOrder(number, configuration, seed, warm_up=warm_up)
+        if again:
+            order = replace(order, checkpoint=self.scorer.weights.checkpoint(trial, number))
+            ahead = report_in(order)
+            if ahead is not None and ahead.epoch == len(again[0].reports) + 1:
+                self.reported(number, ahead)  # the driver died after it kept the checkpoint, before it recorded this
+            if len(again[0].reports) == configuration.epochs:
+                self._score(number)
                 return None
-            trial, seed = self.queue.pop(0)
-            runs = self.history.confirmation.runs
-            again = [run.number for run in runs.values() if (run.trial, run.seed) == (trial, seed)]
-            number = again[0] if again else len(runs)
-            turn = self.history.confirmation.seeds.index(seed) + 1  # the search's own comes last: it knows that one
-            warm_up = turn % len(self.plan.warm_up_seeds)
-            self._append("confirm_started", {"run": number, "seed": seed, "warm_up": warm_up}, trial)
-            self.live.add(number)
-            return TrialOrder(number, self.history.trials[trial].configuration, seed, warm_up=warm_up)
+            epoch = 0 if ahead is None else ahead.epoch
+        self._append("confirm_started", {"run": number, "seed": seed, "warm_up": warm_up, "epoch": epoch}, trial)
+        self.live.add(number)
+        return order
 
     def _append(self, kind: str, data: dict[str, object], trial: int | None = None) -> None:
         self.history.apply(self.record.append(kind, data, trial))
@@ -115,7 +134,7 @@ class Confirming(Interruptible):
             mine = [run for run in confirmation.runs.values() if (run.trial, run.seed) == (trial, seed)]
             if any(run.state is not None for run in mine):
                 continue
-            left += sum(len(run.reports) for run in mine)  # trained anew, from its beginning
+            left += sum(len(run.reports) for run in mine)  # they are counted in its epochs
             epochs = self.history.trials[trial].configuration.epochs
             if epochs <= left:
                 left -= epochs
@@ -187,16 +206,21 @@ class Confirming(Interruptible):
         with self.lock:
             run = self.history.confirmation.runs[trial]
             data = {name: value for name, value in asdict(report).items() if name not in {"weights", "checkpoint"}}
-            if report.weights:
-                self.scorer.weights.keep_again(run.trial, run.number, report.weights)
+            self.scorer.weights.keep(run.trial, report, run.number)
             self._append("confirm_report", {"run": trial, **data}, run.trial)
             if report.epoch < self.history.trials[run.trial].configuration.epochs:
                 return Decision(stop=self.interrupted, reason=self.ending or "a further training goes to its end")
-            for kept in self._kept(run.trial):
+            return self._score(trial)
+
+    def _score(self, number: int) -> Decision:
+        """Scores the adapter of a further training that has all its epochs, whole and cut, and ends it."""
+        run = self.history.confirmation.runs[number]
+        for kept in self._kept(run.trial):
+            if (kept, "selection") not in run.scored:
                 wanted = Wanted(self.history.trials[run.trial], kept, run.number, run.seed, run.warm_up)
-                scored = {"run": trial, "kept": kept, **self.scorer.score(wanted, "selection")}
+                scored = {"run": number, "kept": kept, **self.scorer.score(wanted, "selection")}
                 self._append("confirm_scored", scored, run.trial)
-            return self._finish(trial, TrialState.FINISHED, f"all {report.epoch} epochs")
+        return self._finish(number, TrialState.FINISHED, f"all {len(run.reports)} epochs")
 
     def _kept(self, trial: int) -> list[int | None]:
         """Returns what of a trial is scored: whole (None), which tells what cutting it is worth, and so many of its
@@ -211,7 +235,7 @@ class Confirming(Interruptible):
                 self._finish(trial, TrialState.FAILED, reason)
 
     def lost(self, trial: int, reason: str) -> None:
-        """Takes the news that a further training's worker was lost: it begins anew, up to three times."""
+        """Takes the news that a further training lost its worker: it goes on from its checkpoint, up to three times."""
         with self.lock:
             run = self.history.confirmation.runs[trial]
             if run.state is not None or self.interrupted:
@@ -226,5 +250,6 @@ class Confirming(Interruptible):
     def _finish(self, number: int, state: TrialState, reason: str) -> Decision:
         trial = self.history.confirmation.runs[number].trial
         self._append("confirm_ended", {"run": number, "state": str(state), "reason": reason}, trial)
+        self.scorer.weights.ended(trial, number)
         self.live.discard(number)
         return Decision(stop=True, reason=reason)

@@ -35,26 +35,26 @@ class Weights:
         name = f"trial-{trial:05d}" if trial >= 0 else "head-only"
         return self.folder / (f"{name}.safetensors" if run is None else f"{name}-again-{run:04d}.safetensors")
 
-    def state_path(self, trial: int) -> Path:
-        """Returns the file of a trial's checkpoint."""
-        return self.path(trial).with_suffix(".state.safetensors")
+    def state_path(self, trial: int, run: int | None = None) -> Path:
+        """Returns the file of a trial's checkpoint, or of a further training's."""
+        return self.path(trial, run).with_suffix(".state.safetensors")
 
-    def keep(self, trial: int, report: Report) -> None:
-        """Writes a trial's newest weights, then its checkpoint, which has the report in it."""
+    def keep(self, trial: int, report: Report, run: int | None = None) -> None:
+        """Writes a trial's newest weights, then its checkpoint, which has the report in it. run: a further training."""
         self.folder.mkdir(exist_ok=True)
         if report.weights:
-            write_atomically(self.path(trial), report.weights)
+            write_atomically(self.path(trial, run), report.weights)
         if report.checkpoint:
-            write_atomically(self.state_path(trial), report.checkpoint)
+            write_atomically(self.state_path(trial, run), report.checkpoint)
 
-    def checkpoint(self, trial: int) -> bytes:
-        """Returns a trial's checkpoint, or nothing."""
-        file = self.state_path(trial)
+    def checkpoint(self, trial: int, run: int | None = None) -> bytes:
+        """Returns the checkpoint of a trial, or of a further training of it, or nothing."""
+        file = self.state_path(trial, run)
         return file.read_bytes() if file.is_file() else b""
 
-    def ended(self, trial: int) -> None:
-        """Removes the checkpoint of a trial that ended."""
-        self.state_path(trial).unlink(missing_ok=True)
+    def ended(self, trial: int, run: int | None = None) -> None:
+        """Removes the checkpoint of what ended."""
+        self.state_path(trial, run).unlink(missing_ok=True)
 
     def stopped(self, trial: int) -> bool:
         """Removes the checkpoint of a trial that was stopped where it is large; returns whether there is one."""
@@ -63,17 +63,14 @@ class Weights:
             file.unlink()
         return file.is_file()
 
-    def clean(self, live: Iterable[int]) -> None:
-        """Removes what a killed run left: parts of files, and checkpoints of trials that will not go on."""
-        kept = {self.state_path(trial).name for trial in live}
+    def clean(self, live: Iterable[tuple[int, int | None]]) -> None:
+        """Removes what a killed run left: parts of files, and checkpoints of what will not go on. live: trials, and of
+        a further training its number.
+        """
+        kept = {self.state_path(trial, run).name for trial, run in live}
         for file in self.folder.glob("*"):
             if file.name.startswith(".") or (file.name.endswith(".state.safetensors") and file.name not in kept):
                 file.unlink(missing_ok=True)
-
-    def keep_again(self, trial: int, run: int, content: bytes) -> None:
-        """Writes the newest weights of a further training of a trial."""
-        self.folder.mkdir(exist_ok=True)
-        write_atomically(self.path(trial, run), content)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ class Session:
 
     def _clear_up(self) -> None:
         """Removes what a killed run left: parts of files, checkpoints of no further use, the base of no search."""
-        self.weights.clean([*self.history.live, *(one.number for one in self.history.in_state(TrialState.STOPPED))])
+        stopped = [one.number for one in self.history.in_state(TrialState.STOPPED)]
+        runs = [(run.trial, run.number) for run in self.history.confirmation.runs.values() if run.state is None]
+        self.weights.clean([*((trial, None) for trial in (*self.history.live, *stopped)), *runs])
         drop_drafts(self.output)
         if self.history.plan is None:
             shutil.rmtree(self.output / BASE, ignore_errors=True)

@@ -57,7 +57,7 @@ class Confirmation:
     candidates: the raw front when confirmation began, smallest first. allowed: epochs. seeds: those that may be used.
     rounds: the trials of each round that has begun, by its seed's place. closed: whether it has ended, and no trial was
     started since. derived: scores by (trial, kept, split). controls:
-    what the further warm-ups score without adapter, by (warm-up, split). lost: epochs of trainings that began anew.
+    what the further warm-ups score without adapter, by (warm-up, split). lost: epochs that were trained once more.
     """
 
     candidates: list[Point] = field(default_factory=list)
@@ -97,11 +97,12 @@ class Confirmation:
         self.rounds[int(data["round"])] = list(data["trials"])
 
     def on_started(self, trial: int | None, data: dict[str, Any]) -> None:
-        """Takes the start of a further training, or its start anew."""
-        number, warm_up = int(data["run"]), int(data.get("warm_up", 0))
-        if number in self.runs:
-            self.lost += self.runs[number].reports
-        self.runs[number] = ConfirmRun(number, -1 if trial is None else trial, int(data["seed"]), warm_up)
+        """Takes the start of a further training, or that it goes on after an epoch, 0 for its beginning."""
+        number, warm_up, epoch = int(data["run"]), int(data.get("warm_up", 0)), int(data.get("epoch", 0))
+        before = self.runs[number].reports if number in self.runs else []
+        self.lost += before[epoch:]
+        run = ConfirmRun(number, -1 if trial is None else trial, int(data["seed"]), warm_up, before[:epoch])
+        self.runs[number] = run
 
     def on_report(self, _: int | None, data: dict[str, Any]) -> None:
         """Takes an epoch of a further training."""
