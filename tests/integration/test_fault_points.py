@@ -20,6 +20,9 @@ IN_MLFLOW = ("opened", "scored", "started", "report", "ended")
 DERIVED = ("after:engine:1", "before:derived:2", "after:derived:1", "after:confirm_planned:1")
 CONFIRMING = ("round", "started", "report", "scored", "ended", "closed")
 """Of trainings with further seeds: one kill after each."""
+CONTINUING = ("after:trial--again-.state.safetensors:1", "before:confirm_report:2", "before:confirm_scored:1",
+              "before:confirm_ended:1", "after:confirm_report:4")  # fmt: skip
+"""A further training goes on from its own checkpoint, or is scored without being trained once more."""
 AT_THE_END = ("before:scored:2", "before:confirm_scored:1", "after:front.json:1", "before:closed:1", "after:closed:1",
               "after:mlflow-closed:1", "before:delivered:1", "after:delivered:1")  # fmt: skip
 """Members are scored on the report split; the search is closed; then MLflow gets what it lacks."""
@@ -34,6 +37,7 @@ SCENARIOS = {
     "mlflow": [*(f"after:mlflow-{kind}:1" for kind in IN_MLFLOW), "after:mlflow-report:4", ""],
     "derived": [*DERIVED, ""],
     "confirming": [*(f"after:confirm_{kind}:1" for kind in CONFIRMING), ""],
+    "continuing": [*CONTINUING, ""],
     "the-end": [*AT_THE_END, ""],
 }
 

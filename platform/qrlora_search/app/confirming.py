@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 from qrlora_search.app.deriving import derive
 from qrlora_search.app.loop import MOST_RETRIES
-from qrlora_search.app.phases import Interruptible
+from qrlora_search.app.phases import APART, Interruptible
 from qrlora_search.app.scoring import Scorer, Wanted
 from qrlora_search.app.views.candidates import HEAD_CONTROL, Standing
 from qrlora_search.describe.plan import MOST_SEED, SearchPlan
@@ -68,7 +68,7 @@ class Confirming(Interruptible):
         epoch, order = 0, TrialOrder(number, configuration, seed, warm_up=warm_up)
         if again:
             order = replace(order, checkpoint=self.scorer.weights.checkpoint(trial, number))
-            ahead = report_in(order)
+            ahead = report_in(replace(order, trial=number + APART))  # as it was numbered where it trained: see InTurn
             if ahead is not None and ahead.epoch == len(again[0].reports) + 1:
                 self.reported(number, ahead)  # the driver died after it kept the checkpoint, before it recorded this
             if len(again[0].reports) == configuration.epochs:
