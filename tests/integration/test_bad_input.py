@@ -74,6 +74,8 @@ CASES = {
     "model without projections": (["--model", "hollow"], ["attention.self.query", "bert and roberta"]),
     "foreign output": (["--output", "no-output"], ["no-output", "another folder"]),
     "output below a file": (["--output", "a-file/out"], ["a-file"]),
+    "more GPUs than there are": (["--gpus-per-trial", "99"], ["--gpus-per-trial 99 is more than the"]),
+    "a cluster that is away, asked dry": (["--address", "127.0.0.1:9", "--dry-run"], ["no Ray cluster answers there"]),
     "tracking of no kind": (["--tracking-uri", "gopher://x"], ["gopher"]),
     "address without a port": (["--address", "somewhere"], ["somewhere", "6379"]),
 }

@@ -36,6 +36,9 @@ epochs = 3
 rungs = [1, 2]
 [warm_up]
 epochs = 5
+[derived]
+trials = 4
+halvings = 1
 """
 SPEC = """
 name = "night"

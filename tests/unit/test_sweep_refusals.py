@@ -65,6 +65,25 @@ def test_a_schedule_is_not_written_where_nothing_can_be(spec, capsys):
         assert f"--to '{folder}' cannot be written: " in capsys.readouterr().err
 
 
+def test_a_run_that_ended_says_where_it_was_another_spec_and_how_to_run_this_one(spec, tmp_path, capsys):
+    over = new_record(spec(), "one").model_copy(update={"ended": "then", "exit_code": 0})
+    save_record(tmp_path / "runs/night/one", over)
+    assert main(["sweep", "run", "sweep.toml", "--slot", "one"]) == 0
+    assert "--slot NAME" not in capsys.readouterr().out
+    save_record(tmp_path / "runs/night/one", over.model_copy(update={"exit_code": 1}))
+    assert main(["sweep", "run", "sweep.toml", "--slot", "one"]) == 1
+    assert "what failed is not tried again in it: --slot NAME runs the sweep anew" in capsys.readouterr().out
+    save_record(tmp_path / "runs/night/one", over.model_copy(update={"spec": {**over.spec, "data": {}}}))
+    assert main(["sweep", "run", "sweep.toml", "--slot", "one"]) == 0
+    assert "its spec was another then: --slot NAME runs the sweep as it is now" in capsys.readouterr().out
+
+
+def test_a_dry_run_looks_for_the_cluster(spec, capsys):
+    spec("runs", "[storage]", '[resources]\naddress = "127.0.0.1:9"\n[storage]')
+    assert main(["sweep", "run", "sweep.toml", "--slot", "one", "--dry-run"]) == 2
+    assert "no Ray cluster answers there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ended", ["", "2026-01-01T02:00:00+00:00"])
 def test_a_dry_run_of_a_run_whose_spec_has_another_task_since(spec, tmp_path, capsys, ended):
     begun = new_record(spec(), "one").model_copy(update={"ended": ended, "planned": 1})

@@ -9,10 +9,12 @@ import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from qrlora_search.app import sweep_ending
 from qrlora_search.app.sweep_compare import SweepReport, compare
 from qrlora_search.app.sweep_files import write_report
-from qrlora_search.app.sweep_fronts import Best, Snapshot
+from qrlora_search.app.sweep_fronts import Best, Snapshot, save_snapshot
 from qrlora_search.app.sweep_notify import notify
 from qrlora_search.app.sweep_prune import prune
 from qrlora_search.app.sweep_record import (
@@ -159,6 +161,26 @@ def test_a_failure_is_exit_code_one_and_stands_in_every_file(tmp_path):
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_a_search_says_of_its_own_scores_stands_in_the_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep_ending, "_to_mlflow", lambda *_: [])
+    one = snapshot(10)
+    marks = ["SELECTED ON THE VALIDATION SET: told twice", "UNCONFIRMED"]
+    one = one.model_copy(update={"view": one.view.model_copy(update={"marks": marks})})
+    save_snapshot(tmp_path / "n" / "two", one)
+    spec = SweepSpec.model_validate({
+        "name": "n", "searches": {"tasks": ["sst2"], "models": ["embedded"]}, "budget": {"configurations": 6},
+        "data": {"default": "stand-in"}, "storage": {"output": str(tmp_path)},
+    })  # fmt: skip
+    made = record("a").model_copy(update={"base": None})
+    made.entries["a"].base = None
+    assert sweep_ending.end_sweep(tmp_path / "n" / "two", spec, made, Console()) == 0
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / "n" / "two" / name).read_text()
+        assert all(f"{mark} (a)" in text for mark in marks)
+        assert "New members" not in text.replace("new members", "")
+
+
 def test_the_command_gets_the_report_and_a_slow_one_is_ended(tmp_path):
     report = report_of([verdict(snapshot(80), snapshot(20))])
     out = tmp_path / "told"
@@ -279,7 +301,10 @@ def test_pruning_never_takes_a_run_that_goes_on_or_its_bases(tmp_path):
 
 def test_a_run_that_was_given_up_is_pruned_as_one_that_ended(tmp_path):
     runs(tmp_path, ("a", True, None, {}), ("b", False, "a", {}), ("c", True, "a", {}), ("d", True, "c", {}))
-    assert prune(tmp_path, 1) == ["a", "b", "c"]
+    assert prune(tmp_path, 1) == ["a", "c"], "without a schedule one goes on whenever it is asked"
+    left = next(one for one in records(tmp_path) if one.slot == "b")
+    save_record(tmp_path / "b", left.model_copy(update={"spec": {"schedule": {"cron": "0 1 * * *"}}}))
+    assert prune(tmp_path, 1) == ["b"]
     assert [one.slot for one in records(tmp_path)] == ["d"]
 
 

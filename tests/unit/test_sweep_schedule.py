@@ -30,7 +30,11 @@ SCHEMAS = json.loads((Path(__file__).parents[1] / "schemas" / "manifests.json").
 @pytest.fixture
 def written(tmp_path):
     def write(form):
-        assert main(["sweep", "schedule", str(NIGHTLY), "--as", form, "--to", str(tmp_path / form)]) == 0
+        spec = NIGHTLY
+        if form.startswith("kube"):
+            spec = tmp_path / "on-volume.toml"
+            spec.write_text(NIGHTLY.read_text().replace('output = "runs/sweeps"', 'output = "/runs/sweeps"'))
+        assert main(["sweep", "schedule", str(spec), "--as", form, "--to", str(tmp_path / form)]) == 0
         return {path.name: path.read_text() for path in (tmp_path / form).iterdir()}
 
     return write
@@ -156,7 +160,8 @@ def test_systemd_itself_reads_the_same_next_times(cron):
 
 def test_a_name_too_long_for_a_ray_job_is_refused(tmp_path, capsys):
     spec = tmp_path / "long.toml"
-    spec.write_text(NIGHTLY.read_text().replace('name = "nightly"', f'name = "{"n" * 33}"'))
+    text = NIGHTLY.read_text().replace('output = "runs/sweeps"', 'output = "/runs/sweeps"')
+    spec.write_text(text.replace('name = "nightly"', f'name = "{"n" * 33}"'))
     assert main(["sweep", "schedule", str(spec), "--as", "kubernetes", "--to", str(tmp_path / "out")]) == 2
     assert "use at most 32" in capsys.readouterr().err
     assert main(["sweep", "schedule", str(spec), "--as", "crontab", "--to", str(tmp_path / "out")]) == 0
@@ -176,7 +181,7 @@ def test_systemd_units_are_whole(written):
 
 
 @pytest.mark.parametrize("form", ["kubernetes", "kuberay"])
-def test_manifests_keep_to_their_schemas_and_hold_no_secret(written, form):
+def test_manifests_keep_to_their_schemas_and_hold_no_secret(written, tmp_path, form):
     (text,) = written(form).values()
     documents = list(yaml.safe_load_all(text))
     for one in documents:
@@ -184,12 +189,42 @@ def test_manifests_keep_to_their_schemas_and_hold_no_secret(written, form):
     kinds = [one["kind"] for one in documents]
     assert kinds[0] == "ConfigMap"
     assert kinds[-1] == {"kubernetes": "CronJob", "kuberay": "RayCronJob"}[form]
-    assert documents[0]["data"]["sweep.toml"] == NIGHTLY.read_text()
+    assert documents[0]["data"]["sweep.toml"] == (tmp_path / "on-volume.toml").read_text()
+    cron = documents[-1]["spec"]
+    assert (cron["schedule"], cron["timeZone"]) == ("30 1 * * *", "Europe/Berlin")
     if form == "kubernetes":
-        cron = documents[-1]["spec"]
-        assert (cron["timeZone"], cron["concurrencyPolicy"]) == ("Europe/Berlin", "Forbid")
+        assert cron["concurrencyPolicy"] == "Forbid"
         assert cron["startingDeadlineSeconds"] == 6 * 3600
         jsonschema.validate(yaml.safe_load(documents[-2]["data"]["rayjob.yaml"]), SCHEMAS["RayJob"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('output = "runs/sweeps"', 'output = "runs/sweeps"', "storage.output = 'runs/sweeps'"),
+        ('output = "runs/sweeps"', 'output = "/home/me/runs"', "'/home/me/runs' goes with the cluster"),
+        ('address = "$RAY_ADDRESS"', "", "resources.address: without it"),
+        ('tracking_uri = "$MLFLOW_TRACKING_URI"', 'tracking_uri = "sqlite:////tmp/mlflow.db"', "'/tmp/mlflow.db' goes"),
+        ('spaces = ["default"]', 'spaces = ["mine.toml"]', "searches.spaces = 'mine.toml'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["kubernetes", "kuberay"])
+def test_a_place_that_goes_with_the_cluster_is_refused(tmp_path, capsys, form, old, new, said):
+    spec, text = tmp_path / "spec.toml", NIGHTLY.read_text()
+    if not old.startswith("output"):
+        text = text.replace('output = "runs/sweeps"', 'output = "/runs/sweeps"')
+    spec.write_text(text.replace(old, new))
+    (tmp_path / "mine.toml").write_text("")
+    assert main(["sweep", "schedule", str(spec), "--as", form]) == 2
+    found = capsys.readouterr()
+    assert said in found.err
+    assert found.out == ""
+
+
+def test_an_image_without_a_name_is_refused(written, tmp_path, capsys):
+    written("kuberay")
+    assert main(["sweep", "schedule", str(tmp_path / "on-volume.toml"), "--as", "kuberay", "--image", ""]) == 2
+    assert "--image ''" in capsys.readouterr().err
 
 
 def test_a_schema_sees_what_is_wrong(written):

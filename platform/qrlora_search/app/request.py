@@ -52,6 +52,13 @@ class Checked:
     time_limit_s: float | None
 
 
+def _gpus_here() -> int:
+    """Returns how many accelerators this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def check_request(request: SearchRequest) -> Checked:
     """Returns the request with its task and space. Raises UserError that names option, value and remedy."""
     task = find_task(request.task)
@@ -70,6 +77,11 @@ def check_request(request: SearchRequest) -> Checked:
     gpus = request.gpus_per_trial
     if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())):
         raise UserError(f"--gpus-per-trial {gpus:g} is out of range; use 0, a fraction below 1, or a whole number")
+    if request.address is None and gpus and gpus > (here := _gpus_here()):
+        raise UserError(
+            f"--gpus-per-trial {gpus:g} is more than the {here} GPUs here; leave it out, or give the "
+            "--address of a cluster"
+        )
     if request.labels and request.address is None:
         raise UserError(f"--label {request.labels[0]}: labels choose among a cluster's nodes; give --address, too")
     parse_labels(request.labels or ())

@@ -38,6 +38,8 @@ def search(request: SearchRequest) -> int:
             show_plan(console, view.plan)
         show_front(console, view, planned.plan.output)
         return 0
+    if planned.plan.address is not None:
+        _check_address(planned.plan.address)
     show_plan(console, planned.plan)
     if planned.kept is not None:
         console.print("`auto` is kept as it was resolved before; name --model and --data to choose anew.")
@@ -49,6 +51,12 @@ def search(request: SearchRequest) -> int:
         check_port("--metrics-port", request.metrics_port)
     run = partial(_run, planned, console, metrics_port=request.metrics_port)
     return or_away(lambda: _in_its_folder(planned, console, request.resume, run))
+
+
+def _check_address(address: str) -> None:
+    from qrlora_search.adapters.ray_engine.cluster import check_address
+
+    check_address(address)
 
 
 def or_away(run: Callable[[], int]) -> int:

@@ -44,8 +44,9 @@ class DifferenceOfBest(Frozen):
 
 
 class Line(Frozen):
-    """One search in the report. area, area_before: each front's hypervolume above its own control, with interval and n,
-    in words. volume, volume_before: above one reference, the lower of both controls; a rise is not tested.
+    """One search in the report. folder: where its front lies. area, area_before: each front's hypervolume above its own
+    control, with interval and n, in words. volume, volume_before: above one reference, the lower of both controls; a rise
+    is not tested.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Line(Frozen):
     state: str
     reason: str
     verdict: Verdict
+    folder: str = ""
     why: str = ""
     configurations: int = 0
     failed_trials: int = 0
@@ -145,6 +147,7 @@ def _line(key: str, entry: Entry, now: Snapshot | None, before: Snapshot | None)
         state=entry.state,
         reason=entry.reason,
         verdict="first",
+        folder=entry.output,
         configurations=0 if entry.state == "skipped" else entry.configurations - entry.before,
         failed_trials=view.counts["failed"],
         seconds=entry.spent_s,

@@ -1,11 +1,13 @@
 """What a sweep would do: its searches, what is cached or done, and what it may cost, from the least to the most."""
 
+import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.table import Table
 
+from qrlora_search.adapters.ray_engine.cluster import check_address
 from qrlora_search.app.console import make_console
 from qrlora_search.app.cost import SHARE_OF_EPOCHS, expected_seconds, measured_speed
 from qrlora_search.app.sweep_budget import plan_round, spent, turn_of
@@ -17,6 +19,7 @@ from qrlora_search.prepare.preparation import to_make
 from qrlora_search.prepare.store import Store, default_root
 from qrlora_search.record.storage import check_storage, has_record
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import expand
 
 
 def show_sweep(path: Path, slot: str | None) -> int:
@@ -25,6 +28,8 @@ def show_sweep(path: Path, slot: str | None) -> int:
     name_database(spec)
     check_jobs(spec)
     check_storage()
+    if spec.resources.address is not None:
+        check_address(expand(spec.resources.address, os.environ, "resources.address"))
     home = check_home(spec)
     chosen = choose_slot(spec, slot, datetime.now(UTC))
     folder = home / chosen

@@ -80,13 +80,19 @@ def _notes(spec: SweepSpec, record: SweepRecord, now: dict[str, Snapshot]) -> li
     notes = [
         "The best member is chosen on the selection split and compared on the report split, paired over examples; "
         f"regressions by Holm's rule at {spec.regression.level:g} over all searches that were compared.",
-        "Intervals are over examples, for one warm-up and seed; variation between warm-ups is not in them.",
+        "A member's score is the mean over its further seeds where it was confirmed; the difference is that of the two "
+        "adapters that an export gives, its interval over examples: variation between warm-ups and seeds is not in it.",
         "A hypervolume lies above its own search's control, on the selection split, its 95 % given who the members "
         "are; which ones are larger than last time, above one control, is counted and not tested.",
         f"Compared with {record.base}{_older(record)}."
         if record.base
         else "The first run of this sweep: there is nothing to compare.",
     ]
+    marks: dict[str, list[str]] = {}
+    for key, one in now.items():
+        for mark in one.view.marks:
+            marks.setdefault(mark, []).append(key)
+    notes = [*(f"{mark} ({', '.join(keys)})" for mark, keys in marks.items()), *notes]
     stand_in = [key for key, one in now.items() if one.view.stand_in]
     if stand_in:
         notes.insert(

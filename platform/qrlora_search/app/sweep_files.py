@@ -13,7 +13,7 @@ from qrlora_search.app.sweep_compare import Line, SweepReport
 from qrlora_search.app.sweep_fronts import Snapshot
 
 NAMES = ("report.json", "report.md", "report.html", "report.png")
-_HEAD = ("search", "verdict", "best now", "best last time", "difference of the best", "hypervolume", "new members",
+_HEAD = ("search", "verdict", "best now", "best last time", "difference of the best", "hypervolume", "members",
          "configurations", "time")  # fmt: skip
 
 
@@ -31,13 +31,27 @@ def markdown(report: SweepReport) -> str:
     """Returns the report as Markdown."""
     rows = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
     rows += ["| " + " | ".join(cell.replace("|", "/") for cell in _cells(line)) + " |" for line in report.lines]
-    news = [f"- {line.key}: {member}" for line in report.lines for member in line.new_members]
-    failures = [f"- {line.key}: {line.reason}" for line in report.failures]
-    failures += [f"- {line.key}: {line.failed_trials} trials failed" for line in report.lines if line.failed_trials]
+    news, failures = ([f"- {one}" for one in items] for items in (_news(report), _failures(report)))
     parts = [f"# Sweep {report.name}, {report.slot}", headline(report), "\n".join(rows)]
     parts += ["## New members of fronts", "\n".join(news) or "none"] if report.base else []
+    parts += ["## Where", "\n".join(f"- {one}" for one in _places(report)) or "none"]
     parts += ["## Failures", "\n".join(failures) or "none", "## Notes", "\n".join(f"- {one}" for one in report.notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def _news(report: SweepReport) -> list[str]:
+    return [f"{line.key}: {member}" for line in report.lines for member in line.new_members]
+
+
+def _places(report: SweepReport) -> list[str]:
+    """Returns where each search lies: one that was skipped or deepened with the run that began it."""
+    return [f"{line.key}: {line.folder}/front.html" for line in report.lines if line.best]
+
+
+def _failures(report: SweepReport) -> list[str]:
+    """Returns the searches that failed, and how many trials did in others."""
+    found = [f"{line.key}: {line.reason}" for line in report.failures]
+    return found + [f"{line.key}: {line.failed_trials} trials failed" for line in report.lines if line.failed_trials]
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -50,8 +64,13 @@ def _cells(line: Line) -> tuple[str, ...]:
     verdict = f"{line.verdict}: {line.why}" if line.why else line.verdict
     name = line.key + (" STAND-IN" if line.stand_in else "")
     best = f"{line.best}; control {line.control}" if line.best else line.reason
-    return (name, verdict, best, line.best_before, difference, _areas(line), str(len(line.new_members)),
+    return (name, verdict, best, line.best_before, difference, _areas(line), _members(line),
             f"{line.configurations} ({line.state})", f"{line.seconds:.0f} s")  # fmt: skip
+
+
+def _members(line: Line) -> str:
+    new = f", {len(line.new_members)} new" if line.new_members else ""
+    return f"{line.members}{new}" if line.best else ""
 
 
 def _areas(line: Line) -> str:
@@ -76,8 +95,9 @@ def page(report: SweepReport, picture: bytes) -> str:
         f"<h1>{title}</h1><p>{html.escape(headline(report))}</p>",
         "<table>" + row(_HEAD, "th") + "".join(row(_cells(line), "td") for line in report.lines) + "</table>",
         f'<img alt="fronts" src="data:image/png;base64,{base64.b64encode(picture).decode()}">',
-        "<h2>New members of fronts</h2>" + points([f"{o.key}: {m}" for o in report.lines for m in o.new_members]),
-        "<h2>Failures</h2>" + points([f"{one.key}: {one.reason}" for one in report.failures]),
+        "<h2>New members of fronts</h2>" + points(_news(report)) if report.base else "",
+        "<h2>Where</h2>" + points(_places(report)),
+        "<h2>Failures</h2>" + points(_failures(report)),
         "<h2>Notes</h2>" + points(report.notes),
     ]
     style = ("body{font:14px sans-serif;margin:2em;max-width:110em}table{border-collapse:collapse}"

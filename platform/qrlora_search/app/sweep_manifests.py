@@ -1,13 +1,14 @@
 """Manifests of a scheduled sweep for Kubernetes, as text: YAML is written here and never read.
 
 kubernetes: a CronJob whose pod creates a KubeRay RayJob, named by the slot, so that a slot is created once.
-kuberay: KubeRay's own RayCronJob (alpha from 1.6).
+kuberay: KubeRay's own RayCronJob (alpha), with the time zone in a field that came in June 2026.
 """
 
 import re
 from pathlib import Path
 from typing import Any
 
+from qrlora_search.app.sweep_shared import VOLUME, check_on_volume
 from qrlora_search.describe.sweep import Schedule, SweepSpec
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.times import parse_seconds
@@ -32,6 +33,9 @@ def kubernetes_files(spec: SweepSpec, schedule: Schedule, where: Path, form: str
     """Returns the files of a form by name."""
     import yaml
 
+    check_on_volume(spec)
+    if not image.strip():
+        raise UserError(f"--image {image!r} names no image; give one that the cluster can pull")
     longest = MOST_NAME - len("sweep--YYYYMMDD")
     if len(spec.name) > longest:
         raise UserError(
@@ -105,7 +109,7 @@ def _cluster(spec: SweepSpec, image: str) -> Manifest:
 
 
 def _pod(spec: SweepSpec, image: str, part: str, limits: dict[str, str]) -> Manifest:
-    mounts = [{"name": "sweep", "mountPath": "/etc/sweep", "readOnly": True}, {"name": "runs", "mountPath": "/runs"}]
+    mounts = [{"name": "sweep", "mountPath": "/etc/sweep", "readOnly": True}, {"name": "runs", "mountPath": VOLUME}]
     container = {
         "name": f"ray-{part}",
         "image": image,
@@ -113,7 +117,7 @@ def _pod(spec: SweepSpec, image: str, part: str, limits: dict[str, str]) -> Mani
         "envFrom": [{"secretRef": {"name": SECRET}}],
         "env": [{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"},
                 {"name": "RAY_USAGE_STATS_REPORT_URL", "value": "http://127.0.0.1:9"},
-                {"name": "QRLORA_CACHE", "value": "/runs/cache"}, {"name": "RAY_ADDRESS", "value": "auto"}],
+                {"name": "QRLORA_CACHE", "value": f"{VOLUME}/cache"}, {"name": "RAY_ADDRESS", "value": "auto"}],
         "volumeMounts": mounts,
         "securityContext": dict(_CONTEXT),
     }  # fmt: skip
@@ -122,7 +126,8 @@ def _pod(spec: SweepSpec, image: str, part: str, limits: dict[str, str]) -> Mani
         {"name": "runs", "persistentVolumeClaim": {"claimName": "qrlora-runs"}},
     ]
     # the autoscaler beside the head speaks to Kubernetes, and nothing else does
-    pod = {"automountServiceAccountToken": part == "head", "containers": [container], "volumes": volumes}
+    pod = {"automountServiceAccountToken": part == "head", "securityContext": {"fsGroup": _CONTEXT["runAsUser"]},
+           "containers": [container], "volumes": volumes}  # fmt: skip
     return {"metadata": {"labels": _labels(spec)}, "spec": pod}
 
 
@@ -132,7 +137,8 @@ def _ray_cron_job(spec: SweepSpec, schedule: Schedule, image: str) -> Manifest:
         "kind": "RayCronJob",
         "metadata": {"name": f"sweep-{spec.name}", "labels": _labels(spec)},
         "spec": {
-            "schedule": f"CRON_TZ={schedule.time_zone} {schedule.cron}",
+            "schedule": schedule.cron,
+            "timeZone": schedule.time_zone,
             "suspend": False,
             "jobTemplate": ray_job(spec, image, None),
         },

@@ -16,14 +16,16 @@ from qrlora_search.values.secrets import first_line
 def prune(home: Path, keep: int) -> list[str]:
     """Removes all but the newest `keep` runs that are over, with their records; returns the slots that are gone.
 
-    A run is over that has ended, or was given up: a later one ended. Kept besides: a run that goes on and its bases,
+    A run is over that has ended, or was given up: it has a schedule, and a later one ended; without a schedule one goes
+    on whenever it is asked. Kept besides: a run that goes on and its bases,
     one whose searches a kept run refers to (it skipped or deepened them), and what the next run compares with.
     """
     if keep < 1:
         raise UserError(f"--keep {keep} is out of range: how many runs to keep; use a whole number from 1")
     runs = records(home)
     last = max((place for place, one in enumerate(runs) if one.ended), default=-1)
-    over, going = runs[: last + 1], runs[last + 1 :]
+    going = [one for place, one in enumerate(runs) if place > last or not (one.ended or one.spec.get("schedule"))]
+    over = [one for one in runs if one not in going]
     kept = {one.slot for one in (*over[-keep:], *going)}
     kept |= {entry.base for one in going for entry in one.entries.values() if entry.base}
     newest = runs[-1].entries if runs else {}

@@ -62,7 +62,7 @@ class Entry(_Kept):
 class SweepRecord(_Kept):
     """One run of a sweep. base: the newest slot that a search compares with. planned: rounds whose targets are fixed.
     heard: when a search of it last trained. unlogged: MLflow lacks the report. undelivered: MLflow or a study lacks
-    what a search has.
+    what a search has. left: it was given up, and MLflow knows.
     """
 
     version: Literal[1] = 1
@@ -77,6 +77,7 @@ class SweepRecord(_Kept):
     ended: str = ""
     unlogged: bool = False
     undelivered: bool = False
+    left: bool = False
     exit_code: int | None = None
 
 
@@ -162,13 +163,18 @@ def _slot(record: SweepRecord | None) -> str | None:
     return None if record is None else record.slot
 
 
+def differing(record: SweepRecord, spec: SweepSpec) -> list[str]:
+    """Returns the tables of a spec that are not as they were when a run began, in words."""
+    now = spec.model_dump(mode="json")
+    keys = [key for key in ("searches", "budget", "shares", "data") if record.spec.get(key) != now[key]]
+    return [f"[{key}] {record.spec.get(key)} there, {now[key]} asked" for key in keys]
+
+
 def check_same(record: SweepRecord, spec: SweepSpec) -> None:
     """Raises UserError where an unfinished run was begun with another spec."""
-    now = spec.model_dump(mode="json")
-    different = [key for key in ("searches", "budget", "shares", "data") if record.spec.get(key) != now[key]]
+    different = differing(record, spec)
     if different:
-        shown = "; ".join(f"[{key}] {record.spec.get(key)} there, {now[key]} asked" for key in different)
         raise UserError(
-            f"the sweep {record.slot} was begun with another spec ({shown}); "
+            f"the sweep {record.slot} was begun with another spec ({'; '.join(different)}); "
             "put it back, or name another run with --slot"
         )

@@ -26,7 +26,7 @@ from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
 from qrlora_search.app.sweep_fronts import save_snapshot, take_snapshot
 from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, count, measure, request_of, run_turn
 from qrlora_search.app.sweep_place import Place, alone, check_home, name_database
-from qrlora_search.app.sweep_record import check_same, choose_slot, goes_on, load_record, new_record
+from qrlora_search.app.sweep_record import check_same, choose_slot, differing, goes_on, load_record, new_record
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.record.storage import check_storage, went_away
@@ -85,11 +85,15 @@ def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
         if not ours:
             console.print(f"sweep {spec.name} is running already; {chosen} is left to it")
             return BUSY
-        catch_up(spec, home, console)
+        catch_up(spec, home, chosen, console)
         record = load_record(folder) or new_record(spec, chosen)
         place = Place(spec, folder, record, console, lambda error: _tell(path, slot, error, AWAY, scheduled))
         if record.ended:
             console.print(f"sweep {spec.name}: {chosen} ended at {record.ended}; {folder / 'report.md'} says how")
+            if differing(record, spec):
+                console.print("its spec was another then: --slot NAME runs the sweep as it is now")
+            elif record.exit_code == 1:
+                console.print("what failed is not tried again in it: --slot NAME runs the sweep anew")
             return record.exit_code or 0
         check_same(record, spec)
         check_jobs(spec)
@@ -185,7 +189,8 @@ def _on_one_cluster(place: Place, jobs: dict[str, Job], signals: Signals) -> int
                 plan_round(spec, record)
                 place.save()
                 shown = ", ".join(f"{key} {one.target}" for key, one in open_entries(record).items())
-                place.tell(f"round {record.planned} of {spec.budget.rounds}, targets in {spec.budget.unit}: {shown}")
+                unit = "s" if spec.budget.unit == "time" else "configurations"
+                place.tell(f"round {record.planned} of {spec.budget.rounds}, targets in {unit}: {shown}")
             code = _for_each(place, jobs, "searching", lambda job: _turn(place, job))
             if code in INTERRUPTED:
                 return code

@@ -11,6 +11,7 @@ from qrlora_search.adapters.ray_engine.bundle import write_bundle
 from qrlora_search.adapters.ray_engine.jobs import ENDED, GONE, Jobs
 from qrlora_search.app.sweep_compare import REGRESSION
 from qrlora_search.app.sweep_record import choose_slot
+from qrlora_search.app.sweep_shared import check_shared
 from qrlora_search.describe.sweep import SweepSpec, load_sweep
 from qrlora_search.values.errors import UserError
 from qrlora_search.values.secrets import shown_address
@@ -26,7 +27,7 @@ def job_id(spec: SweepSpec, slot: str) -> str:
 def send(path: Path, slot: str | None, address: str | None, again: bool) -> int:
     """Sends a slot's job, once; returns 0, also where it was sent before."""
     spec = load_sweep(path)
-    _check_places(spec)
+    check_shared(spec)
     chosen = _slot(spec, slot)
     job, jobs = job_id(spec, chosen), Jobs(address)
     state = jobs.state(job)
@@ -50,40 +51,6 @@ def _slot(spec: SweepSpec, slot: str | None) -> str:
             "--slot: this sweep has no [schedule] that names its runs; give a name, so that sending twice runs once"
         )
     return choose_slot(spec, slot, datetime.now(UTC))
-
-
-def _check_places(spec: SweepSpec) -> None:
-    """Raises UserError for a place that is not the same on every node of a cluster or goes with the job's folder, and
-    for no cluster.
-    """
-    if spec.resources.address is None:
-        raise UserError(
-            'resources.address: without it a job searches beside the cluster, on one machine; write address = "auto"'
-        )
-    paths = [("storage.output", spec.storage.output)]
-    paths += [("searches.spaces", one) for one in spec.searches.spaces if one != "default"]
-    paths += [(f"data.{task}", one) for task, one in spec.data.items() if one not in {"auto", "hub", "stand-in"}]
-    paths += [("searches.models", one) for one in spec.searches.models if one.startswith(".") or Path(one).is_dir()]
-    for name, value in paths:
-        if not value.startswith(("/", "$", "~")):
-            raise UserError(
-                f"{name} = {value!r}: a job runs in a folder of its own, which is removed; "
-                "name an absolute path that the cluster's nodes share"
-            )
-    _check_tracking_stays(spec.storage.tracking_uri)
-
-
-def _check_tracking_stays(address: str | None) -> None:
-    """Raises UserError for an MLflow whose database would lie in the job's folder, as it does where none is named."""
-    remedy = "name a server, http://HOST:PORT, or a file on an absolute path, sqlite:////FOLDER/mlflow.db"
-    if address is None:
-        raise UserError(
-            f"storage.tracking_uri: without it MLflow would go into the job's own folder, which is removed; {remedy}"
-        )
-    if address.startswith("sqlite:") and not address.startswith(("sqlite:////", "sqlite:///$")):
-        raise UserError(
-            f"storage.tracking_uri = {address!r}: a job runs in a folder of its own, which is removed; {remedy}"
-        )
 
 
 def tell_status(path: Path, slot: str | None, address: str | None) -> int:

@@ -183,6 +183,9 @@ class Notify(Table):
     def _sound(self) -> "Notify":
         if self.webhook is not None and not self.webhook.startswith("$"):
             raise ValueError('webhook: an address that one may post to is a secret; write "$NAME" of the environment')
+        for one in self.command:
+            if holds_secret(one):
+                raise ValueError("command: a word of it holds a password; let the command read it from its environment")
         parse_seconds(self.timeout, "timeout")
         return self
 
@@ -210,6 +213,9 @@ class SweepSpec(Table):
             for key in getattr(self, field):
                 if key not in allowed:
                     raise ValueError(f"{field}.{key!r}: {nearest(key, allowed)}the sweep has {', '.join(allowed)}")
+        for key, source in self.data.items():
+            if holds_secret(source):
+                raise ValueError(f"data.{key}: an address with a password is no source; use hub, a folder or stand-in")
         lacking = [task for task in tasks if task not in self.data and "default" not in self.data]
         if lacking:
             raise ValueError(f"data: no source for {', '.join(lacking)}; name one for each, or data.default")

@@ -68,7 +68,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
         if problem["type"] == "literal_error":
             message = nearest(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"])) + message
         given = "" if isinstance(problem["input"], dict | BaseModel) else f" = {_shown(problem['input'])}"
-        yield f"{key}{given}: {message}"
+        yield f"{key}{given}: {message}" if key else message
 
 
 def _shown(value: object) -> str:

@@ -22,6 +22,7 @@ from qrlora_search.describe.plan import Precision
 from qrlora_search.method.machine import refusal
 from qrlora_search.values.environment import for_nodes
 from qrlora_search.values.errors import AwayError, UserError
+from qrlora_search.values.secrets import shown_address
 
 CONNECT_S = 3.0
 DEFAULT_PORT = 6379
@@ -58,8 +59,9 @@ def check_address(address: str) -> None:
     if address in {"auto", "local"}:
         return
     if address.startswith("ray://"):
+        shown = shown_address(address)
         raise UserError(
-            f"--address {address!r}: the Ray client is not supported; give the head node's HOST:{DEFAULT_PORT}"
+            f"--address {shown!r}: the Ray client is not supported; give the head node's HOST:{DEFAULT_PORT}"
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
