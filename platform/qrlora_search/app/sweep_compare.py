@@ -45,8 +45,8 @@ class DifferenceOfBest(Frozen):
 
 class Line(Frozen):
     """One search in the report. folder: where its front lies. area, area_before: each front's hypervolume above its own
-    control, with interval and n, in words. volume, volume_before: above one reference, the lower of both controls; a rise
-    is not tested.
+    control, with interval and n, in words. volume, volume_before: above one reference, the lower of both controls; a
+    rise is not tested.
     """
 
     key: str
