@@ -13,15 +13,33 @@ from qrlora_search.values.faults import passing
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader, or a crash, sees the old one or the new one, never a part."""
+    """Writes a file so that a reader, or a crash, sees the old one or the new one, never a part.
+
+    It is on disk when this returns, so that what the record says of it afterwards holds after a loss of power, too.
+    """
     draft, kind = path.with_name(f".{path.name}.{os.getpid()}"), re.sub(r"\d", "", path.name)
     try:
-        draft.write_bytes(content)
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         passing(f"before:{kind}")
         draft.replace(path)
+        _to_disk(path.parent)
         passing(f"after:{kind}")
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _to_disk(folder: Path) -> None:
+    """Has a folder's names on disk, where the system can open one."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def drop_drafts(folder: Path) -> None:
