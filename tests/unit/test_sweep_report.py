@@ -85,6 +85,17 @@ def test_better_and_no_difference_are_told_apart():
     assert report_of([line]).exit_code == 0
 
 
+def test_a_verdict_on_two_adapters_says_where_their_further_seeds_say_otherwise():
+    before = snapshot(60).model_copy(update={"view": snapshot(2).view})  # trained again it was much better
+    line = verdict(snapshot(5), before)
+    assert line.verdict == "better"
+    assert line.best.startswith(f"the control, 0 parameters: {1 - 5 / N:.4f} [")
+    assert line.best_before.startswith(f"the control, 0 parameters: {1 - 60 / N:.4f} [")
+    assert f"; over its seeds {1 - 2 / N:.4f} [" in line.best_before
+    assert line.why == f"of these two adapters; the mean over their seeds moved by {-3 / N:+.4f}"
+    assert verdict(snapshot(5), snapshot(60)).why == ""
+
+
 def test_both_report_splits_of_a_task_are_compared_together():
     names = find_task("mnli").report_splits
 

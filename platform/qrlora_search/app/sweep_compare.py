@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from qrlora_search.app.front_view import FrontView, MemberView
+from qrlora_search.app.front_view import FrontView, MemberView, ScoreView
 from qrlora_search.app.sweep_fronts import Snapshot
 from qrlora_search.app.sweep_inputs import COMPARED, changed
 from qrlora_search.app.sweep_record import Entry, SweepRecord
@@ -15,7 +15,7 @@ from qrlora_search.describe.sweep import Regression
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.values.fronts import hypervolume
 from qrlora_search.values.holm import holm_levels
-from qrlora_search.values.intervals import paired_difference, swap_p
+from qrlora_search.values.intervals import paired_difference, score_interval, swap_p
 from qrlora_search.values.packing import unpack
 from qrlora_search.values.states import FinishedTrial
 
@@ -46,7 +46,7 @@ class DifferenceOfBest(Frozen):
 class Line(Frozen):
     """One search in the report. folder: where its front lies. area, area_before: each front's hypervolume above its own
     control, with interval and n, in words. volume, volume_before: above one reference, the lower of both controls; a
-    rise is not tested.
+    rise is not tested. mean_rise: of the best's mean over its seeds on the first report split.
     """
 
     key: str
@@ -70,6 +70,7 @@ class Line(Frozen):
     members: int = 0
     new_members: list[str] = Field(default_factory=list)
     difference: DifferenceOfBest | None = None
+    mean_rise: float | None = None
 
 
 class SweepReport(Frozen):
@@ -131,7 +132,10 @@ def _decided(line: Line, level: float | None, rule: Regression) -> Line:
         verdict = "regression"
     elif level is not None and found.low > 0:
         verdict = "better"
-    return line.model_copy(update={"difference": found, "verdict": verdict})
+    why, rise = line.why, line.mean_rise or 0.0
+    if verdict != "no difference" and rise * found.difference < 0:
+        why = f"of these two adapters; the mean over their seeds moved by {rise:+.4f}"
+    return line.model_copy(update={"difference": found, "verdict": verdict, "why": why})
 
 
 def _line(key: str, entry: Entry, now: Snapshot | None, before: Snapshot | None) -> Line:
@@ -151,7 +155,7 @@ def _line(key: str, entry: Entry, now: Snapshot | None, before: Snapshot | None)
         configurations=0 if entry.state == "skipped" else entry.configurations - entry.before,
         failed_trials=view.counts["failed"],
         seconds=entry.spent_s,
-        control=_scored(view, None),
+        control=_shown(_reported(view, None)),
         best=_best(now),
         area=view.hypervolume.words,
         volume=view.hypervolume.value,
@@ -190,7 +194,7 @@ def _against(entry: Entry, now: Snapshot, before: Snapshot) -> dict[str, object]
     difference = DifferenceOfBest(
         split=" + ".join(splits), n=found.n, difference=found.value, low=found.low, high=found.high, p=p
     )
-    return facts | {"difference": difference}
+    return facts | {"difference": difference, "mean_rise": _mean(now).score - _mean(before).score}
 
 
 def _volume(view: FrontView, reference: float) -> float:
@@ -207,15 +211,30 @@ def _words(one: MemberView) -> str:
 
 
 def _best(snapshot: Snapshot) -> str:
-    best = snapshot.best
-    return f"{best.words}, {best.parameters} parameters: {_scored(snapshot.view, best.parameters)}"
+    """Returns the best member with the score of the adapter that is compared, and the mean over its seeds beside it."""
+    best, task = snapshot.best, find_task(snapshot.view.plan.task)
+    splits, named = task.report_splits, f"{best.words}, {best.parameters} parameters"
+    mean = _shown(_mean(snapshot))
+    if any(split not in best.report for split in splits):
+        return f"{named}: {mean}"
+    labels, ours = (np.concatenate([unpack(one[split]) for split in splits]) for one in (snapshot.labels, best.report))
+    found = score_interval(task.statistic, labels, ours)
+    own = f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}] ({' + '.join(splits)}, n = {found.n})"
+    same = len(splits) == 1 and mean.startswith(f"{found.value:.4f} ")
+    return f"{named}: {own}" + ("" if same else f"; over its seeds {mean}")
 
 
-def _scored(view: FrontView, parameters: int | None) -> str:
-    """Returns a score on the first report split in words, of the control or the member of so many parameters."""
+def _mean(snapshot: Snapshot) -> ScoreView:
+    """Returns the best's score on the first report split: over its further seeds, where it was confirmed."""
+    return _reported(snapshot.view, snapshot.best.parameters)
+
+
+def _reported(view: FrontView, parameters: int | None) -> ScoreView:
+    """Returns a score on the first report split, of the control or the member of so many parameters."""
     members = [one for one in view.members if parameters and one.parameters == parameters]
-    scored = (members[0].report if members else view.better_control.report) or [
-        members[0].selection if members else view.better_control.selection
-    ]
-    one = scored[0]
+    one = members[0] if members else view.better_control
+    return (one.report or [one.selection])[0]
+
+
+def _shown(one: ScoreView) -> str:
     return f"{one.score:.4f} [{one.low:.4f}, {one.high:.4f}] ({one.split}, n = {one.n})"

@@ -80,8 +80,8 @@ def _notes(spec: SweepSpec, record: SweepRecord, now: dict[str, Snapshot]) -> li
     notes = [
         "The best member is chosen on the selection split and compared on the report split, paired over examples; "
         f"regressions by Holm's rule at {spec.regression.level:g} over all searches that were compared.",
-        "A member's score is the mean over its further seeds where it was confirmed; the difference is that of the two "
-        "adapters that an export gives, its interval over examples: variation between warm-ups and seeds is not in it.",
+        "The best member's score, and the difference, are those of the adapter that an export gives, their intervals "
+        "over examples: variation between warm-ups and seeds is not in them. Beside it stands the mean over its seeds.",
         "A hypervolume lies above its own search's control, on the selection split, its 95 % given who the members "
         "are; which ones are larger than last time, above one control, is counted and not tested.",
         f"Compared with {record.base}{_older(record)}."
