@@ -30,7 +30,7 @@ test: $(READY) ## set up, then all checks: format, lint, types, architecture, te
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/architecture
-	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/architecture $(TESTS)
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/architecture $(TESTS)
 
 # Ray's job server is an extra of its own; the tests of the three nodes, PostgreSQL and cron send it real jobs.
 # With CI set nothing may be skipped, PostgreSQL and cron neither. The parts take 2,460 + 120 + 900 s, and 90 s to end, at most.

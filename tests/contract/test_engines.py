@@ -233,8 +233,8 @@ def test_a_worker_that_says_nothing_for_too_long_fails_its_trial_and_the_others_
     materials, _ = tiny_materials("bert", "cola")
     driver = Attacker([order(0), order(1)])
     driver.number = signal.SIGSTOP
-    RayEngine(materials, States(), 1, TrialResources(), report_timeout_s=15).run(driver)
-    assert driver.failures == {0: "no report for 15 s (training.report_timeout_s)"}
+    RayEngine(materials, States(), 1, TrialResources(), report_timeout_s=10).run(driver)
+    assert driver.failures == {0: "no report for 10 s (training.report_timeout_s)"}
     assert [one.epoch for one in driver.reports[1]] == [1, 2, 3]
 
 
@@ -250,8 +250,8 @@ def test_a_worker_that_hangs_while_it_makes_ready_is_as_one_that_hangs_in_traini
 
     materials, _ = tiny_materials("bert", "cola")
     driver, began = Accountant([replace(order(0), warm_up=1), order(1)]), time.monotonic()
-    RayEngine(materials, States(), 1, TrialResources(), report_timeout_s=15, further=[Stuck()]).run(driver)
-    assert driver.failures == {0: "no report for 15 s (training.report_timeout_s)"}
+    RayEngine(materials, States(), 1, TrialResources(), report_timeout_s=10, further=[Stuck()]).run(driver)
+    assert driver.failures == {0: "no report for 10 s (training.report_timeout_s)"}
     assert [one.epoch for one in driver.reports[1]] == [1, 2, 3]
     assert time.monotonic() < began + 55
 

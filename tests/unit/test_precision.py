@@ -1,6 +1,7 @@
 """Precision is decided once, in the plan; a node without it is refused; low precision changes scores by noise alone."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,9 +60,11 @@ def test_a_node_without_the_plans_precision_refuses(monkeypatch):
     assert machine.refusal("bfloat16") == machine.refusal("float32") == ""
     materials, _ = tiny_materials("bert", "cola")
     monkeypatch.setattr(trainable, "refusal", lambda _: "node n1 does not compute in bfloat16")
+    monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "7f"))
     actor = trainable.TrialActor.__new__(trainable.TrialActor)
     actor.setup({"threads": 1}, materials, [], States())
-    assert actor.step() == {trainable.FAILURE: "node n1 does not compute in bfloat16"}
+    with pytest.raises(trainable.UnfitNodeError, match="7f node n1 does not compute in bfloat16"):
+        actor.step()
 
 
 def test_room_for_states_is_no_part_of_a_searchs_identity_and_precision_is_once():

@@ -71,7 +71,7 @@ def test_a_bad_request_names_option_value_and_remedy(changes, problem):
 
 @pytest.mark.parametrize("gpus", [None, 0, 0.25, 1, 2, 8.0])
 def test_a_good_request_is_taken_as_it_is(gpus):
-    request = SearchRequest("stsb", budget=1, gpus_per_trial=gpus, time_limit="1m", seed=2**31 - 1)
+    request = SearchRequest("stsb", budget=1, gpus_per_trial=gpus, time_limit="1m", seed=2**31 - 1, address="h:1")
     checked = check_request(request)
     assert (checked.request, checked.task.name, checked.time_limit_s) == (request, "stsb", 60.0)
     assert checked.space == load_space("stsb")

@@ -4,13 +4,18 @@ import pytest
 import ray
 
 from qrlora_search.adapters.ray_engine import resources
-from qrlora_search.adapters.ray_engine.resources import Room, TrialResources, missing_nodes
+from qrlora_search.adapters.ray_engine.resources import Room, TrialResources, missing_nodes, places
 
 NODES = [
-    {"Alive": True, "Resources": {"CPU": 8.0}, "Labels": {"zone": "a"}},
-    {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 2.0}, "Labels": {"zone": "b", "ray.io/node-id": "f"}},
-    {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}, "Labels": {"zone": "b"}},
-    {"Alive": True, "Resources": {}, "Labels": {}},
+    {"NodeID": "d", "Alive": True, "Resources": {"CPU": 8.0}, "Labels": {"zone": "a"}},
+    {
+        "NodeID": "e",
+        "Alive": True,
+        "Resources": {"CPU": 4.0, "GPU": 2.0},
+        "Labels": {"zone": "b", "ray.io/node-id": "f"},
+    },
+    {"NodeID": "f", "Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}, "Labels": {"zone": "b"}},
+    {"NodeID": "g", "Alive": True, "Resources": {}, "Labels": {}},
 ]
 
 
@@ -37,6 +42,15 @@ def nodes(monkeypatch):
 )
 def test_one_trial_more_is_under_way_than_living_nodes_hold(each, held):
     assert Room(each)() == held + 1
+
+
+def test_a_node_that_no_trial_can_run_on_holds_none():
+    unfit = set()
+    assert places(TrialResources(), unfit) == 12
+    unfit.add("d")
+    assert places(TrialResources(), unfit) == 4
+    asked = vars(TrialResources(labels={"zone": "a"}).bundle(sorted(unfit)))["_kwargs"]
+    assert asked == {"bundle_label_selector": [{"zone": "a", "ray.io/node-id": "!in(d)"}]}
 
 
 def test_nodes_that_join_are_seen_after_a_few_seconds(monkeypatch):
