@@ -125,16 +125,16 @@ def test_a_search_outlives_a_node_and_uses_one_that_joins(far, cluster):
 def test_a_node_that_joins_and_lacks_the_plans_precision_fails_no_trial(far, cluster):
     if native_precision() != "bfloat16":
         return  # the contract of engines has what a machine does that lacks it itself
-    folder, log = far.folder, far.folder / "half.log"
+    folder, log = far.folder, far.folder / "lacking.log"
     longer = (folder / "space.toml").read_text().replace("epochs = 12", "epochs = 100").replace("[6]", "[50]")
-    (folder / "half.toml").write_text(longer.replace("max_length = 48", 'max_length = 48\nprecision = "bfloat16"'))
-    given = ("--budget", "12", "--address", cluster.address, "--label", "zone=b", "--output", "half")
+    (folder / "lacking.toml").write_text(longer.replace("max_length = 48", 'max_length = 48\nprecision = "bfloat16"'))
+    given = ("--budget", "12", "--address", cluster.address, "--label", "zone=b", "--output", "lacking")
     with log.open("wb") as file:
         process = subprocess.Popen(
-            far.command(*given, "--space", "half.toml"), cwd=folder, env=far.environment(), stdout=file, stderr=file,
+            far.command(*given, "--space", "lacking.toml"), cwd=folder, env=far.environment(), stdout=file, stderr=file,
             stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-    run = Started(process, folder / "half", log)
+    run = Started(process, folder / "lacking", log)
     assert run.until(lambda rows: _count(rows, "report") > 0), run.text()
     cluster.start(f"--address={cluster.address}", labels="zone=b", ONEDNN_MAX_CPU_ISA="AVX2")
     assert run.until(lambda rows: _count(rows, "retried") > 0), run.text()

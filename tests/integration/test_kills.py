@@ -102,6 +102,7 @@ def test_a_signal_while_ray_starts_ends_it_as_at_any_other_time(place):
     assert "Traceback" not in run.text()
 
 
+@pytest.mark.evidence
 def test_the_warm_ups_worker_is_killed_and_a_signal_ends_it_before_any_trial(place, tmp_path_factory):
     slow = Place(tmp_path_factory.mktemp("slow"), tmp_path_factory.mktemp("cold"), place.task)
     shutil.copytree(place.folder / "model", slow.folder / "model")
