@@ -4,11 +4,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from qrlora_search.app import sweep_place
 from qrlora_search.app.console import make_console
 from qrlora_search.app.sweep_record import choose_slot, home_of, load_record, new_record, save_record
 from qrlora_search.app.sweep_run import too_late
-from qrlora_search.describe.sweep import SweepSpec
+from qrlora_search.describe.sweep import Schedule, SweepSpec
 
 
 def night(folder: Path, cron: str, grace: str) -> SweepSpec:
@@ -74,3 +76,28 @@ def test_a_search_that_trains_is_heard_of(tmp_path, monkeypatch):
     kept = load_record(tmp_path)
     assert kept is not None
     assert record.started <= kept.heard <= datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+AUTUMN = {
+    "Europe/Berlin": (10, 24),
+    "America/New_York": (10, 31),
+    "Australia/Lord_Howe": (4, 4),
+    "Asia/Beirut": (10, 24),
+}
+"""A day before clocks are set back in 2026: an hour, or half of one, comes twice."""
+CRONS = ("30 1 * * *", "30 2 * * *", "0 0 * * *", "30 0 * * *", "15 */2 * * *", "*/20 * * * *")
+
+
+@pytest.mark.parametrize("zone", list(AUTUMN))
+@pytest.mark.parametrize("cron", CRONS)
+def test_the_newest_slot_never_goes_back_comes_twice_or_late_when_clocks_are_set_back(zone, cron):
+    schedule = Schedule(cron=cron, time_zone=zone)
+    began, step = datetime(2026, *AUTUMN[zone], tzinfo=UTC), timedelta(minutes=5)
+    seen = [(began + place * step, schedule.newest(began + place * step)) for place in range(2 * 24 * 12)]
+    times = [found.astimezone(UTC) for _, found in seen]
+    assert all(found <= now for (now, _), found in zip(seen, times, strict=True))
+    assert times == sorted(times)
+    firsts = [now for place, (now, _) in enumerate(seen) if place and times[place] != times[place - 1]]
+    assert all(now == schedule.newest(now).astimezone(UTC) for now in firsts), "taken up when it is due"
+    named = {found.astimezone(UTC): schedule.slot(now)[:15] for now, found in seen}
+    assert len(set(named.values())) == len(named)

@@ -76,6 +76,12 @@ def test_every_task_model_space_and_seed_is_one_search(tmp_path):
         ("[data]", '[storage]\ntracking_uri = "https://h/?token=abc"\n[data]', ["holds a password", "$NAME"]),
         ("[data]", '[storage]\ntracking_uri = "https://swordfish@h/x"\n[data]', ["holds a password", "$NAME"]),
         ("[data]", '[notify]\nwebhook = "https://hooks/T0/B0/xyz"\n[data]', ["webhook", "is a secret", "$NAME"]),
+        ("[data]", '[notify]\ncommand = ["curl", "https://me:swordfish@h/x"]\n[data]', ["command", "holds a password"]),
+        (
+            'default = "stand-in"',
+            'default = "https://me:swordfish@h/x"',
+            ["data.default", "with a password is no source"],
+        ),
         ('name = "night"', 'name = "a night"', ["name = 'a night'"]),
     ],
 )
