@@ -1,4 +1,4 @@
-"""A night whose PostgreSQL goes away while it trains: nothing fails or ends, and the same command ends it later.
+"""A night, or a single search, whose PostgreSQL goes away while it trains: nothing fails, and the same command goes on.
 
 Not part of `make test`, for its time: `make evidence`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import promise
+from kills import start
 from loopback import loopback
 from postgres import again, running
 from qrlora_search.app.sweep_record import SweepRecord, load_record
@@ -119,3 +120,23 @@ def test_a_cluster_whose_head_is_killed_while_a_search_trains_costs_no_search(tm
     for one in record_of(place).entries.values():
         assert one.state == "done"
         assert promise.broken(place.folder / one.output, place.folder / "runs/mlflow.db", 4) == []
+
+
+def test_a_single_search_whose_database_goes_away_says_so_and_goes_on_when_it_is_back(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("single")
+    place = make_place(folder, tmp_path_factory.mktemp("cache"), "sst2", "bert", rows=600)
+    given = ("--budget", "12", "--concurrency", "1")
+    with running(folder / "server") as server:
+        monkeypatch.setenv("QRLORA_STORAGE", server.url)
+        run = start(place, "out", *given)
+        assert run.until(lambda rows: sum(row.kind == "ended" for row in rows) >= 2), run.text()
+    assert run.process.wait(120) == 5, run.text()
+    last = run.text().splitlines()[-1]
+    assert last.startswith("error: QRLORA_STORAGE 'postgresql+psycopg://127.0.0.1:")
+    assert last.endswith("the same command goes on, with --resume if it says so")
+    assert server.password not in run.text()
+    assert "Traceback" not in run.text()
+    with again(server, folder / "server"):
+        done = place.run(*given, "--output", "out", "--resume")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert promise.broken(folder / "out", folder / "runs/mlflow.db", 12) == []

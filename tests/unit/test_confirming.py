@@ -29,10 +29,9 @@ N = 1000
 LABELS = np.random.default_rng(5).integers(0, 2, N)
 
 
-def guesses(right: float, seed: int = 0) -> str:
+def guesses(right: float) -> str:
     """Return packed predictions of which a share is right, the same examples first for all."""
-    order = np.random.default_rng(1).permutation(N)
-    wrong = order[round(right * N) :]
+    wrong = np.random.default_rng(1).permutation(N)[round(right * N) :]
     predictions = LABELS.copy()
     predictions[wrong] = 1 - predictions[wrong]
     return pack(predictions)
@@ -82,20 +81,18 @@ class Weights:
     """Holds nothing, and has nothing to derive from."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.kept, self.states = folder, [], {}
+        self.folder, self.kept = folder, []
 
     def path(self, trial: int, run: int | None = None) -> Path:
         return self.folder / "no such file"
 
     def keep(self, trial: int, report: Report, run: int) -> None:
         self.kept.append((trial, run))
-        self.states[trial, run] = report.checkpoint
 
-    def checkpoint(self, trial: int, run: int) -> bytes:
-        return self.states.get((trial, run), b"")
+    def checkpoint(self, *_: int) -> bytes:
+        return b""  # what is trained here keeps none
 
-    def ended(self, trial: int, run: int) -> None:
-        self.states.pop((trial, run), None)
+    ended = checkpoint
 
 
 class Scorer:

@@ -30,7 +30,7 @@ def test_what_was_given_up_is_ended_in_mlflow(tmp_path):
         started = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
         entries = {"x": Entry(task="sst2", output=str(output))}
         save_record(home / slot, SweepRecord(name="n", slot=slot, spec={}, started=started, entries=entries))
-        runs[slot] = client.create_run(experiment, tags={"qrlora.search": slot}).info.run_id
+        runs[slot] = client.create_run(experiment, tags={"qrlora.search": slot, "qrlora.kind": "trial"}).info.run_id
     for _ in range(2):
         catch_up(spec, home, "new", make_console())
         states = {slot: client.get_run(run).info.status for slot, run in runs.items()}

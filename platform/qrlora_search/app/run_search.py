@@ -8,7 +8,6 @@ from functools import partial
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from qrlora_search.adapters.ray_engine.head_watch import AWAY, GOES_ON
 from qrlora_search.app.console import confirmation_in_words, make_console, show_front, show_plan
 from qrlora_search.app.cost import expected_seconds, measured_speed
 from qrlora_search.app.delivery import deliver_again
@@ -23,6 +22,7 @@ from qrlora_search.method.machine import cpus_here
 from qrlora_search.prepare.preparation import prepare, to_make
 from qrlora_search.prepare.store import Store, default_root
 from qrlora_search.record.storage import went_away
+from qrlora_search.values.errors import AWAY, GOES_ON
 
 
 def search(request: SearchRequest) -> int:

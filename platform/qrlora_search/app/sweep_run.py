@@ -13,7 +13,6 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from qrlora_search.adapters.mlflow_sink.address import check_tracking, local_tracking
-from qrlora_search.adapters.ray_engine.head_watch import AWAY
 from qrlora_search.app.console import make_console
 from qrlora_search.app.report_files import drop_drafts, read_front
 from qrlora_search.app.request import RUNS, check_request
@@ -30,7 +29,7 @@ from qrlora_search.app.sweep_record import check_same, choose_slot, differing, g
 from qrlora_search.describe.sweep import Job, SweepSpec, load_sweep
 from qrlora_search.method.machine import cpus_here
 from qrlora_search.record.storage import check_storage, went_away
-from qrlora_search.values.errors import AwayError, RefusedError, UserError
+from qrlora_search.values.errors import AWAY, AwayError, RefusedError, UserError
 from qrlora_search.values.secrets import expand, first_line
 from qrlora_search.values.times import parse_seconds
 

@@ -21,7 +21,6 @@ from qrlora_search.values.secrets import first_line, shown_address
 VARIABLE = "QRLORA_STORAGE"
 POINTER = "storage.json"
 CONNECT_S = 10
-ROOM_FOR_RAY = "Ray stores nothing on one that is 95 % used"
 
 
 def has_record(folder: Path) -> bool:
@@ -123,7 +122,9 @@ def went_away(error: BaseException | None) -> AwayError | None:
         if isinstance(one, AwayError):
             return one
         if _is_full(one):
-            return AwayError(f"a disk is full: {first_line(one)}; free some of it ({ROOM_FOR_RAY})")
+            return AwayError(
+                f"a disk is full: {first_line(one)}; free some of it (Ray stores nothing on one that is 95 % used)"
+            )
         driver = type(getattr(one, "orig", None)).__module__.partition(".")[0]
         if server is not None and isinstance(one, InterfaceError | OperationalError) and driver == "psycopg":
             return _away(server, one)

@@ -3,6 +3,10 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+AWAY = 5
+"""Exit code where a place that is needed does not answer, or a disk is full; the same command goes on."""
+GOES_ON = "the same command goes on, with --resume if it says so"
+
 
 class UserError(Exception):
     """Bad input: the message names the value, what is wrong with it and the remedy.

@@ -23,6 +23,7 @@ from qrlora_search.adapters.mlflow_sink.artifacts import (
 )
 from qrlora_search.adapters.mlflow_sink.children import marked, run_name, size_metrics, trial_params
 from qrlora_search.adapters.mlflow_sink.derived import keep_derived
+from qrlora_search.adapters.mlflow_sink.ending import end_unfinished
 from qrlora_search.adapters.mlflow_sink.models import keep_models
 from qrlora_search.adapters.mlflow_sink.shared_view import full_link, keep_view
 from qrlora_search.adapters.mlflow_sink.tracking import log_params, log_values, told_apart
@@ -318,9 +319,7 @@ class MlflowSink:
             rank = ranks.get(int(run.data.tags["qrlora.trial"]))
             if rank is not None and run.data.tags.get("pareto.rank") != str(rank):
                 self.client.set_tag(run.info.run_id, "pareto.rank", str(rank))
-            if run.info.status == "RUNNING":
-                self.client.set_tag(run.info.run_id, "qrlora.state", "unfinished")
-                self.client.set_terminated(run.info.run_id, "KILLED")
+            end_unfinished(self.client, run)
 
 
 def _note(plan: SearchPlan, path: str) -> str:

@@ -8,14 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from qrlora_search.values.errors import AwayError
+from qrlora_search.values.errors import AWAY, GOES_ON, AwayError
 
 LOOK_S = 5.0
 PATIENCE_S = 40.0
 """A head that was restarted within this time is gone on with; Ray's own patience ends at 60 s."""
-AWAY = 5
-"""Exit code where a place that is needed does not answer, or a disk is full; the same command goes on."""
-GOES_ON = "the same command goes on, with --resume if it says so"
 
 
 @contextmanager
