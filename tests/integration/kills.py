@@ -19,8 +19,13 @@ from search_runs import Place
 PATIENCE_S = 150.0
 WORKER_S = 30.0
 """A worker that is to be killed must be there within so long: on a busy machine one takes its time to begin."""
+SOON_S = 30.0
+"""What a killed driver started ends within so long, but for Ray's agents."""
+AGENTS = ("DashboardAgent", "RuntimeEnvAgent")
 ACTORS = ("TrialActor", "ResourceTrainable")
 """What Ray calls a trial's worker: ours while it begins, then the class that Tune makes of it to give it resources."""
+
+_left: list[psutil.Process] = []
 
 
 @dataclass
@@ -56,15 +61,13 @@ class Started:
         return self.until(lambda rows: len(rows) >= count)
 
     def kill_driver(self) -> None:
-        """Kill the driver, and see that nothing that it started outlives it for long."""
+        """Kill the driver, and see that what trains and what manages it ends soon: for the rest, see `all_ended`."""
         children = psutil.Process(self.process.pid).children(recursive=True)
+        agents = [one for one in children if _is_agent(one)]
         self.process.kill()
         self.process.wait(30)
-        _, left = psutil.wait_procs(children, timeout=PATIENCE_S)
-        alive = [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-        for one in alive:
-            one.kill()
-        assert not alive, f"outlived their driver: {alive}"
+        _none_lives([one for one in children if one not in agents], SOON_S)
+        _left.extend(agents)
 
     def kill_worker(self) -> bool:
         """Kill a worker that trains, and wait until the search has noticed; return False where there was none."""
@@ -84,6 +87,28 @@ class Started:
             time.sleep(again_s)
             os.kill(self.process.pid, number)
         return self.process.wait(120)
+
+
+def all_ended() -> None:
+    """See that nothing outlives the drivers that were killed so far: Ray's agents say farewell for a minute to a head
+    that is gone. A search that goes on meanwhile, as a user's does, is not held up by them.
+    """
+    _none_lives(_left, PATIENCE_S)
+    _left.clear()
+
+
+def _is_agent(one: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any(name in " ".join(one.cmdline()) for name in AGENTS)
+    return False
+
+
+def _none_lives(processes: list[psutil.Process], patience_s: float) -> None:
+    _, left = psutil.wait_procs(processes, timeout=patience_s)
+    alive = [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    for one in alive:
+        one.kill()
+    assert not alive, f"outlived their driver: {alive}"
 
 
 def workers_of(driver: int, names: tuple[str, ...] = ACTORS) -> list[psutil.Process]:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import promise
-from kills import PATIENCE_S, Started, moments, start, training, workers_of
+from kills import PATIENCE_S, Started, all_ended, moments, start, training, workers_of
 from search_runs import LEARNT, Place, end_group, free_port, make_place, serve
 
 BUDGET = 5
@@ -70,6 +70,7 @@ def test_three_drivers_and_two_workers_are_killed_and_signals_end_it_and_the_fro
     assert ended.items() <= promise.ends(rows).items()
     assert promise.ends(rows) == promise.ends(whole)
     assert promise.front(run.output) == promise.front(place.folder / "whole")
+    all_ended()
 
 
 @pytest.mark.evidence

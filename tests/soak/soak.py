@@ -17,7 +17,7 @@ for _folder in ("tests", "tests/integration"):
     sys.path.insert(0, str(Path(__file__).parents[2] / _folder))
 
 import promise  # noqa: E402
-from kills import start, training  # noqa: E402
+from kills import all_ended, start, training  # noqa: E402
 from search_runs import make_place  # noqa: E402
 
 BUDGET = 12
@@ -67,6 +67,7 @@ def main() -> int:
                 f"{name}: {done['drivers']} drivers, {done['workers']} workers killed so far; {found or 'kept'}",
                 flush=True,
             )
+        all_ended()
     short = [f"only {done[kind]} {kind} killed" for kind in done if done[kind] < getattr(asked, kind)]
     print("\n".join([*faults, *short]) or "the promise was kept")
     return 1 if faults or short else 0
