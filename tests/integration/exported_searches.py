@@ -47,13 +47,17 @@ SEARCHES = {"stsb": ("roberta", ("--max-params", "40")), "mrpc": ("bert", ())}
 
 
 def searched(task: str, tmp_path_factory) -> Done:
-    """Run a task's search, and return it with a Finished trial of it, a member of its front where there is one."""
+    """Run a task's search on Ray, and return it with a trial of it."""
     family, more = SEARCHES[task]
     place = make_place(tmp_path_factory.mktemp(task), tmp_path_factory.mktemp("cache"), task, family, rows=80)
     (place.folder / "space.toml").write_text(SPACES[task])
     result = place.run("--budget", "3", "--output", "out", *more)
     assert result.returncode == 0, result.stdout + result.stderr
-    output = place.folder / "out"
+    return trial_of(place, place.folder / "out")
+
+
+def trial_of(place: Place, output: Path) -> Done:
+    """Return a search with a Finished trial of it, a member of its front where there is one."""
     history, _ = read_search(output, "OUTPUT")
     ended = [one.number for one in history.in_state(TrialState.FINISHED) if not one.configuration.whole]
     members = [one.trial for one in read_front(output).members if one.kept is None and one.trial in ended]

@@ -22,9 +22,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import mlflow.tracking  # noqa: F401  # loaded before the forks, as are the metrics
+import matplotlib.backends.backend_agg  # noqa: F401  # with all that follows, loaded before the forks
+import matplotlib.figure
+import mlflow.pyfunc  # noqa: F401
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import mlflow.tracking  # noqa: F401
+import optuna.storages  # noqa: F401
+import plotly.subplots
 import sklearn.metrics  # noqa: F401
 import torch
+import torch._dynamo  # what an optimiser loads at its first step
 from rich.console import Console
 
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
@@ -131,6 +138,8 @@ def forked(work: Callable[[], int], fault: str) -> int:
 def main() -> None:
     """Run the scenarios that the command line gives."""
     torch.set_num_threads(1)
+    matplotlib.figure.Figure().subplots()
+    plotly.subplots.make_subplots(rows=1, cols=2).update_layout(title="loaded", template="plotly_white")
     largest = int(os.environ["MAX_PARAMS"]) if "MAX_PARAMS" in os.environ else None
     request = SearchRequest(os.environ["TASK"], int(os.environ["BUDGET"]), "model", "data", "space.toml", concurrency=1,
                             max_params=largest,

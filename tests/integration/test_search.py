@@ -239,7 +239,7 @@ def test_another_search_on_the_same_output_is_refused_with_the_difference(done, 
 
 
 def test_an_interrupt_ends_cleanly_and_resume_goes_on_also_to_a_larger_budget(place):
-    budget = 20
+    budget = 12
     command = place.command("--budget", str(budget), "--output", "cut", "--concurrency", "1")
     process = subprocess.Popen(
         command,
