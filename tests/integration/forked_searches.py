@@ -22,10 +22,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import matplotlib.backends.backend_agg  # noqa: F401  # with all that follows, loaded before the forks
+import matplotlib.backends.backend_agg  # with all that follows, loaded before the forks
 import matplotlib.figure
-import mlflow.pyfunc  # noqa: F401
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+import mlflow.pyfunc
+import mlflow.store.tracking.sqlalchemy_store
 import mlflow.tracking  # noqa: F401
 import optuna.storages  # noqa: F401
 import plotly.subplots
