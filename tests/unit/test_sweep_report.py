@@ -22,14 +22,12 @@ from qrlora_search.app.sweep_record import (
     SweepRecord,
     home_of,
     new_record,
-    records,
     save_record,
 )
 from qrlora_search.app.views.building import build_front_view
 from qrlora_search.describe.sweep import Notify, Regression, SweepSpec
 from qrlora_search.describe.tasks import find_task
 from qrlora_search.record.history import History, Scored
-from qrlora_search.values.errors import UserError
 from qrlora_search.values.packing import pack
 from scripted import plan
 from test_drawing import confirmed_history
@@ -277,48 +275,6 @@ def test_who_is_told_when_nothing_is_wrong(tmp_path, when, told):
     assert (tmp_path / "told").exists() == told
 
 
-def runs(home, *made: tuple):
-    """Write runs: (slot, ended, base, {key: slot whose folder holds the search})."""
-    for place, (slot, ended, base, outputs) in enumerate(made):
-        entries = {key: Entry(task="sst2", output=str(home / where / key)) for key, where in outputs.items()}
-        save_record(home / slot, SweepRecord(name="n", slot=slot, spec={}, started=f"2026-{place}", base=base,
-                                             ended="then" if ended else "", entries=entries))  # fmt: skip
-
-
-def test_pruning_keeps_the_newest_and_what_they_use(tmp_path):
-    runs(
-        tmp_path,
-        ("a", True, None, {"x": "a"}),
-        ("b", True, "a", {"x": "b"}),
-        ("c", True, "b", {"x": "a"}),
-        ("d", True, "c", {"x": "d"}),
-    )
-    assert prune(tmp_path, 2) == ["b"]
-    assert [one.slot for one in records(tmp_path)] == ["a", "c", "d"]
-    assert prune(tmp_path, 1) == ["a", "c"]
-    assert prune(tmp_path, 1) == []
-    with pytest.raises(UserError, match="--keep 0"):
-        prune(tmp_path, 0)
-
-
-def test_pruning_never_takes_a_run_that_goes_on_or_its_bases(tmp_path):
-    runs(tmp_path, ("a", True, None, {}), ("b", True, "a", {}), ("c", True, "b", {}), ("d", False, "c", {"x": "d"}))
-    going = next(one for one in records(tmp_path) if one.slot == "d")
-    going.entries["x"].base = "a"  # b and c failed for it
-    save_record(tmp_path / "d", going)
-    assert prune(tmp_path, 1) == ["b"]
-    assert [one.slot for one in records(tmp_path)] == ["a", "c", "d"]
-
-
-def test_a_run_that_was_given_up_is_pruned_as_one_that_ended(tmp_path):
-    runs(tmp_path, ("a", True, None, {}), ("b", False, "a", {}), ("c", True, "a", {}), ("d", True, "c", {}))
-    assert prune(tmp_path, 1) == ["a", "c"], "without a schedule one goes on whenever it is asked"
-    left = next(one for one in records(tmp_path) if one.slot == "b")
-    save_record(tmp_path / "b", left.model_copy(update={"spec": {"schedule": {"cron": "0 1 * * *"}}}))
-    assert prune(tmp_path, 1) == ["b"]
-    assert [one.slot for one in records(tmp_path)] == ["d"]
-
-
 def test_a_search_compares_with_the_newest_run_in_which_it_did_not_fail(tmp_path):
     spec = SweepSpec.model_validate({
         "name": "n", "searches": {"tasks": ["cola", "rte"], "models": ["embedded"]},
@@ -333,4 +289,4 @@ def test_a_search_compares_with_the_newest_run_in_which_it_did_not_fail(tmp_path
     assert made.base == "b"
     assert [one.base for one in made.entries.values()] == ["b", "a"]
     save_record(home / "c", made)
-    assert prune(home, 1) == []  # a and b are what the run that goes on compares with
+    assert prune(spec, home, 1) == []  # a and b are what the run that goes on compares with

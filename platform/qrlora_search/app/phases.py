@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from qrlora_search.describe.protocols import Clock, TrialDriver, TrialOrder
+from qrlora_search.record.history import TIME_LIMIT
 from qrlora_search.values.states import Decision, Report
 
 APART = 10**9
@@ -38,7 +39,7 @@ class Interruptible:
     def interrupted(self) -> bool:
         """Returns whether it is to end now."""
         if self.deadline is not None and self.deadline[0]() >= self.deadline[1]:
-            self.interrupt("time limit")
+            self.interrupt(TIME_LIMIT)
         return bool(self.ending)
 
 

@@ -31,7 +31,7 @@ from qrlora_search.describe.tried import Tried
 from qrlora_search.method.machine import versions_here
 from qrlora_search.prepare.preparation import Prepared
 from qrlora_search.record.events import Record, record_url
-from qrlora_search.record.history import ALL_FAILED, HEAD_ONLY, TrialHistory, history_of
+from qrlora_search.record.history import ALL_FAILED, AS_ASKED, HEAD_ONLY, TrialHistory, history_of
 from qrlora_search.record.pump import Pump
 from qrlora_search.record.storage import claim_place
 from qrlora_search.values.packing import pack
@@ -156,7 +156,7 @@ class Session:
     def _end(self, outcome: str, started: float, spent: dict[str, float]) -> FrontView:
         """Scores the report split once for the controls and the members, writes the files, closes the record."""
         began, ending = time.monotonic(), Ending(self.plan, self.record, self.history, self.scorer)
-        members = ending.score(with_report=outcome in {"complete", "time limit"})
+        members = ending.score(with_report=outcome in AS_ASKED)
         write_trials(self.history, self.output)
         view = ending.write(self.output, outcome, self.before + time.monotonic() - started)
         data: dict[str, object] = {

@@ -15,6 +15,7 @@ from qrlora_search.app.reading import read_search
 from qrlora_search.app.sweep_ending import log_again, tracking_of
 from qrlora_search.app.sweep_record import goes_on, outputs, records, save_record
 from qrlora_search.describe.sweep import SweepSpec
+from qrlora_search.record.history import AS_ASKED
 from qrlora_search.record.storage import has_record
 from qrlora_search.values.errors import SinkError, UserError
 
@@ -58,7 +59,7 @@ def _ended(output: Path, address: str) -> bool:
 def _delivered(output: Path, address: str, console: Console) -> bool:
     with suppress(UserError, OSError, SQLAlchemyError):
         history, plan = read_search(output, "the sweep's")
-        if not history.delivered and history.outcome == "complete":
+        if not history.delivered and history.outcome in AS_ASKED:
             with held(output):
                 deliver_again(plan, address, output, console)
         return read_search(output, "the sweep's")[0].delivered

@@ -51,7 +51,7 @@ def end_sweep(folder: Path, spec: SweepSpec, record: SweepRecord, console: Conso
     console.print(markdown(report), markup=False, soft_wrap=True)
     console.print(f"files: {folder}/{', '.join(NAMES)}", markup=False, no_wrap=True)
     try:
-        for gone in prune(folder.parent, spec.history.keep):
+        for gone in prune(spec, folder.parent, spec.history.keep):
             console.print(f"pruned: {gone}", markup=False)
     except (UserError, OSError, SQLAlchemyError) as error:  # the sweep has its end, and `sweep prune` can be asked for
         console.print(f"old runs could not be pruned: {first_line(error)}", markup=False)

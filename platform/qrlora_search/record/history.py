@@ -16,6 +16,10 @@ HEAD_ONLY = -1
 ALL_FAILED = "every trial failed"
 """So begins the outcome of a search in which nothing ever finished or was stopped."""
 
+TIME_LIMIT = "time limit"
+AS_ASKED = frozenset({"complete", TIME_LIMIT})
+"""Outcomes of a search that spent what it was given: trials, or time."""
+
 
 @dataclass
 class TrialHistory:

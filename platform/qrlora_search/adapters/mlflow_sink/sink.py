@@ -30,7 +30,7 @@ from qrlora_search.adapters.mlflow_sink.tracking import log_params, log_values, 
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.protocols import Event
 from qrlora_search.describe.tasks import find_task
-from qrlora_search.record.history import History
+from qrlora_search.record.history import AS_ASKED, History
 from qrlora_search.record.standing import Sparing, ranks_of, standing_of
 from qrlora_search.values.faults import passing
 from qrlora_search.values.packing import unpack
@@ -289,7 +289,7 @@ class MlflowSink:
             self._keep_front(view)
         marks = "; ".join(data.get("marks", ())) or "none"
         self._values(self.parent, {}, 0, {"qrlora.outcome": data["outcome"], "qrlora.marks": marks})
-        self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] == "complete" else "KILLED")
+        self.client.set_terminated(self.parent, "FINISHED" if data["outcome"] in AS_ASKED else "KILLED")
 
     def _keep_front(self, view: dict[str, Any]) -> None:
         """Logs a front's files, members and picks, and says of every trial whether it is on it."""
