@@ -19,6 +19,7 @@ from mlflow.server.security_utils import is_allowed_host_header
 
 from qrlora_search.app import sweep_schedule
 from qrlora_search.app.cli import main
+from qrlora_search.app.sweep_cron import calendar
 from qrlora_search.describe.space import spaces_folder
 from qrlora_search.describe.sweep import load_sweep
 from qrlora_search.values.times import parse_seconds
@@ -130,7 +131,7 @@ def test_the_very_line_runs_as_cron_would_run_it(tmp_path, monkeypatch):
     ],
 )
 def test_cron_becomes_systemds_calendar(cron, expected):
-    assert sweep_schedule.calendar(cron) == expected
+    assert calendar(cron) == expected
 
 
 @pytest.mark.parametrize("cron", ["30 1 * * *", "*/20 */12 * * *", "0 0 1,15 6 *", "5 4 * * mon-wed", "0 0 13 * 5"])
@@ -138,7 +139,7 @@ def test_systemd_itself_reads_the_same_next_times(cron):
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed (Debian: systemd)")
-    calendars = [f"{one} UTC" for one in sweep_schedule.calendar(cron)]
+    calendars = [f"{one} UTC" for one in calendar(cron)]
     start = datetime(2026, 3, 3, 3, 3, tzinfo=UTC)
     times = set()
     for one in calendars:
@@ -173,6 +174,7 @@ def test_systemd_units_are_whole(written):
     timer, service = files["qrlora-nightly.timer"], files["qrlora-nightly.service"]
     assert "OnCalendar=*-*-* 1:30:00 Europe/Berlin" in timer
     assert "Persistent=true" in timer
+    assert "OnStartupSec=1min" in timer  # Persistent does not run again what was cut off by the machine's own end
     assert '"sweep" "run"' in service
     assert "SuccessExitStatus=3 4\n" in service
     assert "Restart=on-failure\n" in service
@@ -283,9 +285,9 @@ def test_the_standing_cluster_is_sound_where_it_can_be_seen_without_kubernetes()
     cluster = documents["RayCluster", "qrlora"]
     schema = SCHEMAS["RayJob"]["properties"]["spec"]["properties"]["rayClusterSpec"]
     jsonschema.validate(cluster["spec"], {**schema, "$defs": SCHEMAS["RayJob"].get("$defs", {})})
-    head, (workers,) = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
-    mounted = [one["template"]["spec"]["automountServiceAccountToken"] for one in (head, workers)]
-    assert mounted == [True, False]
+    head, (workers, gpus) = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"]
+    mounted = [one["template"]["spec"]["automountServiceAccountToken"] for one in (head, workers, gpus)]
+    assert mounted == [True, False, False]
     (container,) = documents["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
     (hosts,) = (one["value"] for one in container["env"] if one["name"] == "MLFLOW_SERVER_ALLOWED_HOSTS")
     assert is_allowed_host_header(hosts.split(","), "mlflow:5000")

@@ -10,6 +10,7 @@ import pytest
 from qrlora_search.adapters.ray_engine.jobs import GONE
 from qrlora_search.app import sweep_submit
 from qrlora_search.app.cli import main
+from qrlora_search.app.sweep_budget import check_budget
 from qrlora_search.app.sweep_jobs import check_jobs
 from qrlora_search.describe.space import spaces_folder
 from qrlora_search.describe.sweep import load_sweep
@@ -83,6 +84,13 @@ def test_every_task_model_space_and_seed_is_one_search(tmp_path):
             ["data.default", "with a password is no source"],
         ),
         ('name = "night"', 'name = "a night"', ["name = 'a night'"]),
+        ("[data]", '[storage]\noutput = "https://me:swordfish@h/x"\n[data]', ["storage.output", "holds a password"]),
+        ('models = ["embedded"]', 'models = ["https://me:swordfish@h/x"]', ["models: an address with a password"]),
+        ("[data]", '[notify]\ncommand = ["curl", "-H", "Authorization: Bearer swordfish"]\n[data]', ["holds a passw"]),
+        ("[data]", '[schedule]\ncron = "0 1 * * *"\ntime_zonee = "UTC"\n[data]', ["did you mean 'time_zone'"]),
+        ("[data]", '[notify]\ncommand = "mail me"\n[data]', ["notify.command = 'mail me'", "write a list"]),
+        ("[data]", "[dota]", ["unknown key 'dota'", "did you mean 'data'"]),
+        ("seeds = [0, 1]", 'seeds = ["0"]', ["searches.seeds.0 = '0'", "without quotes"]),
     ],
 )
 def test_a_bad_spec_is_refused_with_its_key_and_the_remedy(tmp_path, old, new, words):
@@ -92,6 +100,11 @@ def test_a_bad_spec_is_refused_with_its_key_and_the_remedy(tmp_path, old, new, w
     assert all(word in str(error.value) for word in words), error.value
     assert "sweep.toml" in str(error.value)
     assert not any(secret in str(error.value) for secret in ("pass@", "pa/ss", "token=abc", "swordfish"))
+
+
+def check_all(spec):
+    check_jobs(spec)
+    check_budget(spec)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +118,24 @@ def test_a_bad_spec_is_refused_with_its_key_and_the_remedy(tmp_path, old, new, w
             'models = ["embedded"]\nspaces = ["nowhere.toml"]',
             ["nowhere.toml", "does not exist"],
         ),
+        ("configurations = 40", "epochs = 20", ["budget.epochs = 20", "4 searches in 2 rounds", "at least 40,"]),
+        ("configurations = 40", 'time = "75s"', ["budget.time = '75s'", 'at least "80s"']),
+        ('models = ["embedded"]', 'models = ["$SECRET"]', ["searches.models = '$SECRET'", "with a password"]),
+        ('"stand-in"', '"$SECRET"', ["data = '$SECRET'", "with a password"]),
     ],
 )
 def test_what_a_search_could_not_be_asked_for_is_said_before_anything_begins(tmp_path, monkeypatch, old, new, words):
     monkeypatch.setenv("GLUE", "/there")
     assert old in GOOD
-    check_jobs(load(tmp_path, GOOD))
+    monkeypatch.setenv("SECRET", "https://me:swordfish@h/x")
+    sound = ("configurations = 40", "epochs = 400", 'time = "80s"', '[notify]\ncommand = ["curl", "Bearer $TOKEN"]\n')
+    for more in sound:
+        good = load(tmp_path, GOOD.replace("configurations = 40", more) if "[" not in more else GOOD + more)
+        check_all(good)
+    spec = load(tmp_path, GOOD.replace(old, new))
     with pytest.raises(UserError) as error:
-        check_jobs(load(tmp_path, GOOD.replace(old, new)))
+        check_all(spec)
+    assert "swordfish" not in str(error.value)
     assert all(word in str(error.value) for word in words), error.value
 
 

@@ -8,7 +8,31 @@ from qrlora_search.app.sweep_record import Entry, SweepRecord
 from qrlora_search.describe.space import load_space
 from qrlora_search.describe.sweep import SweepSpec
 from qrlora_search.values.allotment import allot, growth
+from qrlora_search.values.errors import UserError
 from qrlora_search.values.secrets import expand
+
+LEAST_S = 10
+"""Seconds of a round with less of which a search gets nothing done."""
+
+
+def check_budget(spec: SweepSpec) -> None:
+    """Raises UserError where epochs or time are too few for a configuration of each search in each round. Those of a
+    budget of configurations are checked with the spec. Raises UserError for a space that cannot be read, too.
+    """
+    budget, jobs = spec.budget, spec.jobs()
+    if budget.unit == "configurations":
+        return
+    if budget.unit == "epochs":
+        least = budget.rounds * sum(round(_most_epochs(spec, one.key)) for one in jobs)
+        enough, total = str(least), str(budget.epochs)
+    else:
+        least = LEAST_S * budget.rounds * len(jobs)
+        enough, total = f'"{least}s"', repr(budget.time)
+    if budget.total < least:
+        raise UserError(
+            f"budget.{budget.unit} = {total} is too little for {len(jobs)} searches in {budget.rounds} rounds; give at "
+            f"least {enough}, or fewer rounds"
+        )
 
 
 def open_entries(record: SweepRecord) -> dict[str, Entry]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from qrlora_search.adapters.ray_engine.cluster import check_address
 from qrlora_search.app.console import make_console
 from qrlora_search.app.cost import SHARE_OF_EPOCHS, expected_seconds, measured_speed
-from qrlora_search.app.sweep_budget import plan_round, spent, turn_of
+from qrlora_search.app.sweep_budget import check_budget, plan_round, spent, turn_of
 from qrlora_search.app.sweep_jobs import Turn, begin, check_jobs, plan_job
 from qrlora_search.app.sweep_place import check_home, name_database
 from qrlora_search.app.sweep_record import Entry, SweepRecord, check_same, choose_slot, load_record, new_record
@@ -27,6 +27,7 @@ def show_sweep(path: Path, slot: str | None) -> int:
     spec, console = load_sweep(path), make_console()
     name_database(spec)
     check_jobs(spec)
+    check_budget(spec)
     check_storage()
     if spec.resources.address is not None:
         check_address(expand(spec.resources.address, os.environ, "resources.address"))

@@ -19,7 +19,7 @@ from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.describe.sweep import Job, SweepSpec
 from qrlora_search.record.storage import has_record
 from qrlora_search.values.errors import AwayError, UserError
-from qrlora_search.values.secrets import expand
+from qrlora_search.values.secrets import expand, holds_secret
 
 NO_LIMIT = 1_000_000
 """Configurations of a search that time alone ends."""
@@ -47,6 +47,8 @@ def request_of(spec: SweepSpec, job: Job, turn: Turn, output: str) -> SearchRequ
                 f"{where} = {asked!r} is 'auto' in the environment, which may fall back to stand-in data or the "
                 "embedded model; name what is meant there, or write fall_back = true"
             )
+        if holds_secret(given):
+            raise UserError(f"{where} = {asked!r} is an address with a password in the environment; name a folder")
     return SearchRequest(
         task=job.task,
         budget=turn.configurations,

@@ -4,13 +4,16 @@ kubernetes: a CronJob whose pod creates a KubeRay RayJob, named by the slot, so 
 kuberay: KubeRay's own RayCronJob (alpha), with the time zone in a field that came in June 2026.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+from qrlora_search.app.sweep_cron import for_kubernetes
 from qrlora_search.app.sweep_shared import VOLUME, check_on_volume
 from qrlora_search.describe.sweep import Schedule, SweepSpec
 from qrlora_search.values.errors import UserError
+from qrlora_search.values.secrets import without_secrets
 from qrlora_search.values.times import parse_seconds
 
 Manifest = dict[str, Any]
@@ -20,6 +23,8 @@ DAY_S = 86_400
 MOST_NAME = 47
 """KubeRay refuses RayJobs with longer names."""
 SECRET = "qrlora-search"
+LEAST_GRACE_S = 60
+"""Kubernetes looks for what is due every ten seconds: with less it may miss it."""
 _CONTEXT = {
     "allowPrivilegeEscalation": False,
     "runAsNonRoot": True,
@@ -34,6 +39,11 @@ def kubernetes_files(spec: SweepSpec, schedule: Schedule, where: Path, form: str
     import yaml
 
     check_on_volume(spec)
+    if not re.fullmatch(r"auto|\$.+", spec.resources.address or ""):
+        raise UserError(
+            f"resources.address = {spec.resources.address!r}: the manifest brings up a cluster of its own; "
+            'write address = "auto"'
+        )
     if not image.strip():
         raise UserError(f"--image {image!r} names no image; give one that the cluster can pull")
     longest = MOST_NAME - len("sweep--YYYYMMDD")
@@ -59,11 +69,15 @@ def _labels(spec: SweepSpec) -> dict[str, str]:
 
 
 def _config(spec: SweepSpec, where: Path) -> Manifest:
+    text = where.read_text(encoding="utf-8")
+    said = re.sub(r"://[A-Z_]+(:[A-Z_]+)?@", "://", text)  # but for what says USER:PASSWORD
+    if without_secrets(said) != said:  # of its values that is known: this is of its comments
+        raise UserError(f"{where}: a comment of it holds an address with a password; take it out")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": f"sweep-{spec.name}", "labels": _labels(spec)},
-        "data": {"sweep.toml": where.read_text(encoding="utf-8")},
+        "data": {"sweep.toml": text},
     }
 
 
@@ -87,13 +101,17 @@ def ray_job(spec: SweepSpec, image: str, name: str | None) -> Manifest:
 
 
 def _cluster(spec: SweepSpec, image: str) -> Manifest:
-    gpus = spec.resources.gpus_per_trial
-    worker = _pod(spec, image, "worker", {"cpu": "4", "memory": "16Gi", **({"nvidia.com/gpu": "1"} if gpus else {})})
+    wanted = spec.resources
+    limits = {"cpu": str(max(4, wanted.cpus_per_trial or 1)), "memory": "16Gi"}
+    if wanted.gpus_per_trial:
+        limits["nvidia.com/gpu"] = str(math.ceil(wanted.gpus_per_trial))
+    worker, labels = _pod(spec, image, "worker", limits), _node_labels(spec)
     head = _pod(spec, image, "head", {"cpu": "2", "memory": "8Gi"})
     return {
         "rayVersion": "2.60.0",
         "authOptions": {"mode": "token"},
         "enableInTreeAutoscaling": True,
+        **({"autoscalerOptions": {"version": "v2"}} if labels else {}),  # the first one knows no labels
         "headGroupSpec": {"rayStartParams": {"dashboard-host": "0.0.0.0"}, "template": head},
         "workerGroupSpecs": [
             {
@@ -101,11 +119,21 @@ def _cluster(spec: SweepSpec, image: str) -> Manifest:
                 "minReplicas": 0,
                 "replicas": 1,
                 "maxReplicas": 8,
+                **({"labels": labels} if labels else {}),
                 "rayStartParams": {},
                 "template": worker,
             }
         ],
     }
+
+
+def _node_labels(spec: SweepSpec) -> dict[str, str]:
+    """Returns labels that workers must have so that trials run there. Raises UserError where that is not one value."""
+    wanted = {name: value for name, value in spec.resources.labels.items() if not value.startswith("!")}
+    for name, value in wanted.items():
+        if not re.fullmatch(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?", value):
+            raise UserError(f"resources.labels.{name} = {value!r}: the manifest's workers have one value; write that")
+    return wanted
 
 
 def _pod(spec: SweepSpec, image: str, part: str, limits: dict[str, str]) -> Manifest:
@@ -137,7 +165,7 @@ def _ray_cron_job(spec: SweepSpec, schedule: Schedule, image: str) -> Manifest:
         "kind": "RayCronJob",
         "metadata": {"name": f"sweep-{spec.name}", "labels": _labels(spec)},
         "spec": {
-            "schedule": schedule.cron,
+            "schedule": for_kubernetes(schedule.cron),
             "timeZone": schedule.time_zone,
             "suspend": False,
             "jobTemplate": ray_job(spec, image, None),
@@ -177,10 +205,10 @@ def _cron_job(spec: SweepSpec, schedule: Schedule, image: str) -> list[Manifest]
         "kind": "CronJob",
         "metadata": {"name": name, "labels": _labels(spec)},
         "spec": {
-            "schedule": schedule.cron,
+            "schedule": for_kubernetes(schedule.cron),
             "timeZone": schedule.time_zone,
             "concurrencyPolicy": "Forbid",
-            "startingDeadlineSeconds": round(parse_seconds(schedule.grace, "grace")),
+            "startingDeadlineSeconds": max(LEAST_GRACE_S, round(parse_seconds(schedule.grace, "grace"))),
             "successfulJobsHistoryLimit": 3,
             "failedJobsHistoryLimit": 3,
             "jobTemplate": {"spec": job},

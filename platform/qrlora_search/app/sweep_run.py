@@ -18,7 +18,7 @@ from qrlora_search.app.report_files import drop_drafts, read_front
 from qrlora_search.app.request import RUNS, check_request
 from qrlora_search.app.signals import EXIT_CODES, InterruptedEarlyError, Signals, signals_caught
 from qrlora_search.app.sweep_abort import forget_abort, tell_abort
-from qrlora_search.app.sweep_budget import open_entries, plan_round, turn_of
+from qrlora_search.app.sweep_budget import check_budget, open_entries, plan_round, turn_of
 from qrlora_search.app.sweep_catch_up import catch_up
 from qrlora_search.app.sweep_ending import end_sweep
 from qrlora_search.app.sweep_fronts import FOLDER as FRONTS
@@ -96,6 +96,7 @@ def _run_slot(path: Path, slot: str | None, scheduled: bool) -> int:
             return record.exit_code or 0
         check_same(record, spec)
         check_jobs(spec)
+        check_budget(spec)
         for one in (folder, folder / FRONTS):
             drop_drafts(one)
         with signals_caught() as signals:

@@ -1,6 +1,5 @@
 """What a place's own scheduler runs: a crontab line, a systemd timer, or a manifest. Nothing is installed here."""
 
-import re
 import shlex
 import shutil
 import sys
@@ -10,13 +9,13 @@ from pathlib import Path
 from cronsim import CronSim
 
 from qrlora_search.app.report_files import write_atomically
+from qrlora_search.app.sweep_cron import calendar
 from qrlora_search.app.sweep_manifests import kubernetes_files
 from qrlora_search.app.sweep_record import home_of
 from qrlora_search.describe.sweep import Schedule, SweepSpec, load_sweep
 from qrlora_search.values.errors import UserError, nearest
 
 FORMS = ("crontab", "systemd", "kubernetes", "kuberay")
-_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 HOUR, QUARTERS = 60, (0, 15, 30, 45)
 
 
@@ -89,7 +88,7 @@ def _quarters(schedule: Schedule) -> str:
 
 def systemd(spec: SweepSpec, schedule: Schedule, where: Path) -> dict[str, str]:
     """Returns a service and a timer for `systemctl --user`. A unit never runs twice at once; Persistent=true makes up
-    for what was missed.
+    for what was missed while the timer was down; one that the machine's own end cut off goes on after its start.
     """
     words = " ".join(_quoted(word) for word in command(where))
     service = f"""[Unit]
@@ -119,6 +118,7 @@ Description=When the sweep {spec.name} runs: {schedule.cron} in {schedule.time_z
 [Timer]
 {calendars}
 Persistent=true
+OnStartupSec=1min
 AccuracySec=1s
 
 [Install]
@@ -130,26 +130,3 @@ WantedBy=timers.target
 def _quoted(word: str) -> str:
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
-
-
-def calendar(cron: str) -> list[str]:
-    """Returns systemd's calendar expressions for five fields of cron.
-
-    Where day and weekday are both given, cron takes either, and systemd both: then there are two expressions.
-    """
-    parsed = CronSim(cron, datetime(2026, 1, 1))  # noqa: DTZ001 - only its fields are read
-    _, minute, hour, day, month, weekday = parsed.parts
-    if re.search(r"#|(^|[\d,])L|\dW", f"{day} {weekday}") or "L" in day:
-        raise UserError(f"schedule.cron = {cron!r}: systemd has no L, W or #; write the days out")
-    clock = f"{_set(parsed.hours, hour)}:{_set(parsed.minutes, minute)}:00"
-    months = _set(parsed.months, month)
-    by_day = f"*-{months}-{_set(parsed.days, day)} {clock}"
-    days = ",".join(_DAYS[number % 7] for number in sorted({int(str(one)) % 7 for one in parsed.weekdays}))
-    by_weekday = f"{days} *-{months}-* {clock}"
-    if weekday.startswith("*") and len({int(str(one)) % 7 for one in parsed.weekdays}) == 7:
-        return [by_day]
-    return [by_weekday] if day.startswith("*") and len(parsed.days) == 31 else [by_day, by_weekday]
-
-
-def _set(values: set[int], field: str) -> str:
-    return "*" if field == "*" else ",".join(map(str, sorted(values)))

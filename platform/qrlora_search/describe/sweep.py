@@ -14,7 +14,7 @@ from qrlora_search.describe.plan import digest
 from qrlora_search.describe.tables import Table, check_keys, read_toml, validate
 from qrlora_search.describe.tasks import TASKS
 from qrlora_search.values.errors import UserError, nearest
-from qrlora_search.values.secrets import holds_secret
+from qrlora_search.values.secrets import holds_secret, holds_token
 from qrlora_search.values.times import parse_seconds
 
 Unit = Literal["configurations", "epochs", "time"]
@@ -42,6 +42,9 @@ class Searches(Table):
             values = getattr(self, field)
             if len(set(values)) < len(values):
                 raise ValueError(f"{field} = {list(values)} names something twice; name it once")
+        for field in ("models", "spaces"):
+            if any(map(holds_secret, getattr(self, field))):
+                raise ValueError(f"{field}: an address with a password is none; name a folder, or one of the hub")
         return self
 
 
@@ -101,7 +104,7 @@ class Storage(Table):
     tracking_uri: str | None = None
     database: str | None = None
 
-    @field_validator("tracking_uri", "database")
+    @field_validator("output", "tracking_uri", "database")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
         if value is not None and holds_secret(value):
@@ -184,7 +187,7 @@ class Notify(Table):
         if self.webhook is not None and not self.webhook.startswith("$"):
             raise ValueError('webhook: an address that one may post to is a secret; write "$NAME" of the environment')
         for one in self.command:
-            if holds_secret(one):
+            if holds_secret(one) or holds_token(one):
                 raise ValueError("command: a word of it holds a password; let the command read it from its environment")
         parse_seconds(self.timeout, "timeout")
         return self
@@ -193,7 +196,7 @@ class Notify(Table):
 class SweepSpec(Table):
     """One sweep. shares: of the budget by task, 1 where nothing is said. data: a source by task, or `default`."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$")]
     searches: Searches
     budget: Budget
     shares: dict[str, Share] = Field(default_factory=dict)

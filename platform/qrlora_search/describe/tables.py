@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -41,8 +41,8 @@ def check_keys(file: Path, table: Mapping[str, Any], model: type[Table]) -> None
         if key not in model.model_fields:
             known = model.model_fields
             raise UserError(f"{file}: unknown key {key!r}; {nearest(key, known)}the tables are {', '.join(known)}")
-        section = model.model_fields[key].annotation
-        if not (isinstance(section, type) and issubclass(section, Table)):
+        section = _section(model.model_fields[key].annotation)
+        if section is None:
             continue
         if not isinstance(value, dict):
             raise UserError(f"{file}: {key} = {value!r} must be a table; write [{key}] and its keys below it")
@@ -53,6 +53,12 @@ def check_keys(file: Path, table: Mapping[str, Any], model: type[Table]) -> None
                 raise UserError(f"{file}: unknown key {key}.{inner!r}; {hint}[{key}] has {', '.join(fields)}")
 
 
+def _section(annotation: object) -> type[Table] | None:
+    """Returns the table that a key holds, of `Table | None` too; None where it holds a value."""
+    kinds = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, Table)]
+    return kinds[0] if kinds else None
+
+
 def validate(file: Path, table: Mapping[str, Any], model: type[AnyTable]) -> AnyTable:
     """Returns the checked model of a table or raises UserError that names every fault."""
     try:
@@ -61,10 +67,19 @@ def validate(file: Path, table: Mapping[str, Any], model: type[AnyTable]) -> Any
         raise UserError(f"{file}: " + "; ".join(_problems(error))) from None
 
 
+_REMEDIES = {
+    "missing": "; add it",
+    "string_type": '; write it in quotes, "..."',
+    **dict.fromkeys(("list_type", "tuple_type"), '; write a list, ["..."]'),
+    **dict.fromkeys(("int_type", "float_type"), "; write a number without quotes"),
+    "bool_type": "; write true or false",
+}
+
+
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ") + _REMEDIES.get(problem["type"], "")
         if problem["type"] == "literal_error":
             message = nearest(str(problem["input"]), re.findall("'([^']+)'", problem["ctx"]["expected"])) + message
         given = "" if isinstance(problem["input"], dict | BaseModel) else f" = {_shown(problem['input'])}"

@@ -70,6 +70,8 @@ def storage_server() -> URL | None:
             f"{VARIABLE} {shown_address(given)!r}: only postgresql://HOST:PORT/NAME is supported; "
             "unset it for a SQLite file in the output folder"
         )
+    if "@" in f"{address.host}{address.database}":  # else the rest of a password would be taken for them, and shown
+        raise UserError(f"{VARIABLE}: its user or password holds @, / or :; write %40, %2F and %3A for them there")
     return address.set(drivername="postgresql+psycopg")
 
 

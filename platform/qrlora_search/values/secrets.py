@@ -8,6 +8,12 @@ from qrlora_search.values.errors import UserError
 
 _QUERY = r"([?&][\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*=)[^&\s'\"]+"
 
+_NAMED = r"(?:password|passwd|pwd|pass|token|secret|key)\w*\s*="
+
+_TOKEN = r"""(?:authorization\s*:\s*(?:(?:bearer|basic|token)\s+)?|\bbearer\s+|\b(?:api-?key|[\w-]*-token)\s*:\s*)
+    (?!\$|bearer\b|basic\b|token\b)[\w.~+/=-]{6,}"""
+"""A header that carries what lets one in, where that is no `$NAME`."""
+
 _START = re.compile(r"""(?:^|(?<=[\s'"`(<\[{,;=|]))[A-Za-z][\w+.-]*://""")
 """Where an address begins: at the start of a word. In the middle of a word `://` is part of what stands there."""
 
@@ -40,15 +46,24 @@ def holds_secret(address: str) -> bool:
     return bool(re.search(r"://[^@]*:[^@]*@|^https?://[^/@]+@", address) or re.search(_QUERY, address, re.IGNORECASE))
 
 
+def holds_token(words: str) -> bool:
+    """Returns whether words for a command hold a header with a token in it."""
+    return bool(re.search(_TOKEN, words, re.IGNORECASE | re.VERBOSE))
+
+
 def shown_address(address: str) -> str:
-    """Returns an address without user, password and query; a SQLite file's as it is."""
+    """Returns an address without user, password and query; a SQLite file's as it is, and a word that is no address
+    where nothing in it looks like a password.
+    """
     head, separator, rest = address.partition("://")
-    if not separator or head == "sqlite":
+    if not separator:
+        return HIDDEN if "@" in address or re.search(_NAMED, address, re.IGNORECASE) else address
+    if head == "sqlite":
         return address
     before, _, place = rest.rpartition("@")
     if re.search(_QUERY, before, re.IGNORECASE):  # whether the `@` is the query's or ends a password, nobody can tell
         return f"{head}{separator}{HIDDEN}"
-    return f"{head}{separator}{place.partition('?')[0]}"
+    return f"{head}{separator}{re.split('[?#]', place)[0]}"
 
 
 def without_secrets(text: str, *addresses: str) -> str:

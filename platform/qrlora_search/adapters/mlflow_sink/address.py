@@ -47,7 +47,7 @@ def _health_of(address: str) -> urllib.request.Request:
 def check_tracking(address: str) -> None:
     """Raises UserError where a tracking server does not answer, or an address is of no kind that MLflow knows."""
     scheme = address.split(":", 1)[0] if ":" in address else ""
-    if scheme in {"http", "https"}:
+    if scheme in {"http", "https"} and "://" in address:
         try:
             with urllib.request.urlopen(_health_of(address), timeout=CONNECT_S):
                 return
@@ -64,7 +64,8 @@ def check_tracking(address: str) -> None:
             f"--tracking-uri {shown_address(address)!r}: plain folders are not supported by MLflow's search; "
             "use sqlite:///FILE or http://HOST:PORT"
         )
-    if scheme not in {"sqlite", "postgresql", "mysql", "mssql", "databricks"} and "+" not in scheme:
+    known = scheme in {"sqlite", "postgresql", "mysql", "mssql", "databricks"} or "+" in scheme
+    if not known or "://" not in address:
         raise UserError(
             f"--tracking-uri {shown_address(address)!r} is of no known kind; use sqlite:///FILE or http://HOST:PORT"
         )

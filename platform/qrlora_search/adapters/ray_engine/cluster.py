@@ -63,14 +63,15 @@ def check_address(address: str) -> None:
         raise UserError(
             f"--address {shown!r}: the Ray client is not supported; give the head node's HOST:{DEFAULT_PORT}"
         )
+    shown = shown_address(address)
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UserError(f"--address {address!r} is no HOST:PORT; a Ray head listens on port {DEFAULT_PORT} by default")
+        raise UserError(f"--address {shown!r} is no HOST:PORT; a Ray head listens on port {DEFAULT_PORT} by default")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except OSError as error:
         raise AwayError(
-            f"--address {address!r}: no Ray cluster answers there ({error}); start one with `ray start --head`, "
+            f"--address {shown!r}: no Ray cluster answers there ({error}); start one with `ray start --head`, "
             "or leave --address out to use this machine"
         ) from None
 
