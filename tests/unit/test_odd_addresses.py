@@ -11,21 +11,21 @@ from qrlora_search.values.secrets import holds_token, shown_address
 
 @pytest.mark.parametrize(
     "address",
-    ["postgresql://u:sword@zzq/fish@127.0.0.1:9/d", "postgresql://u/n:swordfish@127.0.0.1:9/d",
-     "postgresql://u:sword/fish@127.0.0.1:9/d", "postgresql:/u:swordfish@127.0.0.1:9/d",
-     "host=127.0.0.1 password=swordfish", "mysql://u:swordfish@127.0.0.1:9/d"],
+    ["postgresql://u:quux@zzq/frob@127.0.0.1:9/d", "postgresql://u/n:quuxfrob@127.0.0.1:9/d",
+     "postgresql://u:quux/frob@127.0.0.1:9/d", "postgresql:/u:quuxfrob@127.0.0.1:9/d",
+     "host=127.0.0.1 password=quuxfrob", "mysql://u:quuxfrob@127.0.0.1:9/d"],
 )  # fmt: skip
 def test_a_database_that_is_written_wrongly_is_refused_without_any_part_of_its_password(monkeypatch, address):
     monkeypatch.setenv(VARIABLE, address)
     with pytest.raises(UserError) as error:
         check_storage()
-    assert not any(part in str(error.value) for part in ("sword", "fish", "zzq"))
+    assert not any(part in str(error.value) for part in ("quux", "frob", "zzq"))
 
 
 @pytest.mark.parametrize(
     "address",
     ["postgresql:/alice:swordfish@h/d", "http:/alice:swordfish@h", "//alice:swordfish@h/d", "http:alice:swordfish@h",
-     "host=h password=swordfish", "sqlite:alice:swordfish@h", "http://127.0.0.1:9/#pass=swordfish"],
+     "host=h password=quuxfrob", "sqlite:alice:swordfish@h", "http://127.0.0.1:9/#pass=quuxfrob"],
 )  # fmt: skip
 def test_a_tracking_address_that_is_written_wrongly_is_refused_without_its_password(address):
     with pytest.raises(UserError) as error:
