@@ -149,7 +149,7 @@ class Counter:
         """End the run: no trial here may fail."""
         raise RuntimeError(f"trial {trial} failed: {reason}")
 
-    def lost(self, trial: int, reason: str) -> None:
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
         """End the run: no worker here may be lost."""
         raise RuntimeError(f"trial {trial} lost its worker: {reason}")
 

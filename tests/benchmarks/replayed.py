@@ -89,7 +89,7 @@ class Replayed:
         self.used += 1  # the epoch in which it failed was paid for
         self.tell(self.places[trial], TrialState.FAILED, None)
 
-    def lost(self, trial: int, reason: str) -> None:
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
         raise RuntimeError(f"a replayed trial has no worker to lose: {reason}")
 
     def run(self, concurrency: int) -> "Replayed":

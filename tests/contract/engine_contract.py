@@ -58,6 +58,6 @@ class Accountant:
         self.failures.setdefault(trial, reason)
         self.live.discard(trial)
 
-    def lost(self, trial: int, reason: str) -> None:
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
         self.losses.setdefault(trial, []).append(reason)
         self.live.discard(trial)

@@ -211,8 +211,8 @@ class Attacker(Accountant):
                 worker.send_signal(self.number)
         return decision
 
-    def lost(self, trial: int, reason: str) -> None:
-        super().lost(trial, reason)
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
+        super().lost(trial, reason, counted=counted)
         self.orders.insert(0, replace(order(trial), checkpoint=self.reports[trial][-1].checkpoint))
 
 

@@ -18,7 +18,7 @@ from qrlora_search.app.console import make_console
 from qrlora_search.describe.protocols import Event
 from qrlora_search.record.history import history_of
 from qrlora_search.record.standing import Sparing, ranks_of, standing_of
-from qrlora_search.values.errors import UserError
+from qrlora_search.values.errors import SinkError, UserError
 from test_compare import HIGH, LOW, searched
 from test_standing import SCORES, events
 
@@ -304,3 +304,20 @@ def test_derived_adapters_are_points_with_their_trials_facts():
     (found,) = exploring_data.derived_of({"points": [point, {**point, "state": "finished"}]}, [trial])
     assert (found.run, found.parameters, found.score, found.state) == ("r", 12, 0.79, "derived")
     assert not found.on_front
+
+
+def test_an_artifact_store_that_its_client_cannot_reach_is_away_and_no_fault_of_the_program(tmp_path, monkeypatch):
+    """Without its library, or without credentials: neither is an error that MLflow wraps."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    connect(address).create_experiment("qr-lora sst2", artifact_location="s3://nobody/here")
+    (tmp_path / "spectra.json").write_text("{}")
+    sink = MlflowSink(address, tmp_path)
+    opened = events()[0]
+    prepared = Event(opened.sequence + 1, None, "prepared", {"made": [], "labels": {}})
+    sink.take(opened)
+    with pytest.raises(SinkError, match="artifact store: "):
+        sink.take(prepared)
+    assert sink.parent, "the search itself is there"
+    assert sink.unsure
+    end(sink)

@@ -11,6 +11,7 @@ from qrlora_search.app.loop import SearchLoop
 from qrlora_search.app.views.candidates import members_of
 from qrlora_search.describe.proposals import canonical
 from qrlora_search.record.history import history_of
+from qrlora_search.values.states import TrialState
 from scripted import SPECTRA, KeptFiles, ListSampler, ScriptedError
 from test_confirming import TAUS, Scorer, begin, ends_of, the_plan
 
@@ -69,3 +70,21 @@ def test_a_kill_at_any_training_changes_none_that_follows(world, tmp_path):
         assert again.confirmation.rounds == whole.confirmation.rounds
         assert members_of(again) == members_of(whole)
         record.close()
+
+
+def test_a_further_training_loses_three_workers_whatever_was_killed_between(tmp_path):
+    ends = ends_of((0.76,) * 4, *[(0.76,) * 4] * SEEDS)  # a front of one: the smallest
+    a_plan, record, _ = searched(replace(ends, trained=[]), tmp_path / "out")
+    for losses in (2, 1):  # two, then the driver is killed, then one
+        confirming = Confirming(a_plan, record, history_of(record.all()), Scorer(ends, tmp_path / "out"))
+        order = confirming.next_trial()
+        for _ in range(losses):
+            confirming.lost(order.trial, "its node was lost")
+            confirming.lost(order.trial, "unfit", counted=False)
+            again = confirming.next_trial()
+            assert (again.trial, again.seed) == (order.trial, order.seed)
+    confirming.lost(order.trial, "its node was lost")
+    run = history_of(record.all()).confirmation.runs[order.trial]
+    assert (run.state, run.reason) == (
+        TrialState.FAILED, "lost its worker 4 times, the last time: its node was lost",
+    )  # fmt: skip

@@ -36,6 +36,18 @@ from scripted import ListSampler, plan
 from tiny import tiny_materials
 
 
+class CutOff:
+    """A scorer during whose first score a signal comes."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer, self.weights = scorer, scorer.weights
+        self.turns: InTurn | None = None
+
+    def score(self, wanted, split):
+        self.turns.interrupt("interrupted by SIGTERM")
+        return self.scorer.score(wanted, split)
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """Return a search over a tiny regression that was derived from, confirmed, reported and written."""
@@ -59,13 +71,27 @@ def done(tmp_path_factory):
         return canonical(a_plan.space, {**proposal, "learning_rate": 1.0}, spectra, 3)
 
     loop = SearchLoop(a_plan, record, history, ListSampler([0.02, 0.1, 0.3, 0.9]), made, scorer.weights)
-    turns = InTurn([loop, Confirming(a_plan, record, history, scorer)])
+    cut_off = CutOff(scorer)
+    cut_off.turns = InTurn([loop, Confirming(a_plan, record, history, cut_off)])
     bench = build_workbench(materials.for_workers())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the matrices are tiny: more threads wait for one another
-    SimulatedEngine(lambda order: TrialTrainer(bench, order), (TrialFailedError,), 2).run(turns)
+    engine = SimulatedEngine(lambda order: TrialTrainer(bench, order), (TrialFailedError,), 2)
+    engine.run(cut_off.turns)
+    assert len(history.confirmation.derived) == 1, "no more is derived after a signal"
+    assert not history.confirmation.candidates
+    loop.ending = ""
+    engine.run(InTurn([loop, Confirming(a_plan, record, history, scorer)]))
+    calls = iter([False, False])
+    cut = Ending(a_plan, record, history, scorer, lambda: next(calls, True))  # a signal comes while members are scored
+    members, whole = cut.score(with_report=True)
+    assert not whole
+    assert sum(one.data.get("split") == "validation" for one in record.all()) == 2
     ending = Ending(a_plan, record, history, scorer)
-    ending.score(with_report=True)
+    assert ending.score(with_report=True) == (members, True)
+    scored = [(one.kind, one.trial, one.data.get("kept"), one.data.get("run"), one.data["split"])
+              for one in record.all() if one.kind in {"scored", "derived", "confirm_scored"}]  # fmt: skip
+    assert len(set(scored)) == len(scored), "nothing is scored twice"
     torch.set_num_threads(threads)
     return folder, history, ending.write(folder, "complete", 1.0), scorer
 

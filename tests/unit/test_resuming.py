@@ -116,6 +116,21 @@ def test_a_lost_worker_is_retried_three_times_from_the_checkpoint_and_then_the_t
     assert loop.history.started == 1  # the budget counts it once
 
 
+def test_nodes_that_are_unfit_cost_a_trial_none_of_its_retries(tmp_path):
+    loop, record = fresh(tmp_path)
+    order = loop.next_trial()
+    for node in range(2 * MOST_RETRIES):  # as an autoscaler adds them: each is met once, and then left out
+        loop.lost(order.trial, f"node {node} does not compute in bfloat16", counted=False)
+        assert loop.next_trial().trial == order.trial
+    for _ in range(MOST_RETRIES):
+        loop.lost(order.trial, "its node was lost")
+        assert loop.next_trial().trial == order.trial
+    kept = history_of(record.all()).trials[0]
+    assert (len(kept.retries), kept.uncounted) == (3 * MOST_RETRIES, 2 * MOST_RETRIES)
+    loop.lost(order.trial, "its node was lost")
+    assert loop.history.trials[0].reason == "lost its worker 4 times, the last time: its node was lost"
+
+
 def test_a_lost_worker_of_an_ended_or_interrupted_search_changes_nothing(tmp_path):
     loop, record = fresh(tmp_path)
     order = loop.next_trial()

@@ -68,7 +68,7 @@ class Log:
     def failed(self, trial: int, reason: str) -> None:
         self.heard.append(("failed", trial))
 
-    def lost(self, trial: int, reason: str) -> None:
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
         self.heard.append(("lost", trial))
 
 

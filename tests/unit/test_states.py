@@ -11,7 +11,7 @@ import torch
 
 from qrlora_search.describe.space import States
 from qrlora_search.method.constant import Wanted
-from qrlora_search.prepare.states import ABANDONED_S, FILE, GIB, KIND, SPARE_BYTES, MappedStates
+from qrlora_search.prepare.states import ABANDONED_S, FILE, GIB, KIND, SPARE_BYTES, MappedStates, mapped_states
 from qrlora_search.prepare.store import Store
 
 ROWS, WIDTH = 64, 8
@@ -162,3 +162,11 @@ def test_a_damaged_file_is_named(store):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"100 bytes long, not 2048; remove its folder"):
         MappedStates(store, States()).get(wanted(1), filler(1.0, []))
+
+
+def test_a_node_without_a_cache_that_can_be_written_trains_without_one(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("QRLORA_CACHE", str(tmp_path / "file" / "cache"))
+    assert mapped_states(States()) is None
+    monkeypatch.setenv("QRLORA_CACHE", str(tmp_path / "cache"))
+    assert mapped_states(States()).store.root == tmp_path / "cache"

@@ -6,7 +6,6 @@ side. What a round trains is recorded before it begins: after a kill its scores 
 """
 
 import threading
-from collections import Counter
 from dataclasses import asdict, replace
 
 from qrlora_search.app.deriving import derive
@@ -36,7 +35,6 @@ class Confirming(Interruptible):
         self.round = 0
         self.queue: list[tuple[int, int]] = []
         self.live: set[int] = set()
-        self.losses: Counter[int] = Counter()
 
     @property
     def exhausted(self) -> bool:
@@ -92,6 +90,8 @@ class Confirming(Interruptible):
             self._next_round()
 
     def _next_round(self) -> None:
+        if self.interrupted:  # while derived adapters and controls were scored
+            return
         seeds = self.history.confirmation.seeds
         while not self.queue and self.round < len(seeds):
             if self.round not in self.history.confirmation.rounds:
@@ -107,7 +107,9 @@ class Confirming(Interruptible):
 
     def _begin(self) -> None:
         self.begun = True
-        derive(self.plan, self.record, self.history, self.scorer)
+        derive(self.plan, self.record, self.history, self.scorer, lambda: self.interrupted)
+        if self.interrupted:
+            return
         confirm, confirmation = self.plan.space.confirm, self.history.confirmation
         if confirm.share == 0 or confirmation.closed:
             self.over = True
@@ -122,7 +124,7 @@ class Confirming(Interruptible):
 
     def _score_controls(self) -> None:
         for warm_up in range(1, len(self.plan.warm_up_seeds)):
-            if (warm_up, "selection") not in self.history.confirmation.controls:
+            if (warm_up, "selection") not in self.history.confirmation.controls and not self.interrupted:
                 scored = self.scorer.score(Wanted(None, warm_up=warm_up), "selection")
                 self._append("confirm_control", {"warm_up": warm_up, **scored})
 
@@ -234,16 +236,16 @@ class Confirming(Interruptible):
             if self.history.confirmation.runs[trial].state is None:
                 self._finish(trial, TrialState.FAILED, reason)
 
-    def lost(self, trial: int, reason: str) -> None:
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
         """Takes the news that a further training lost its worker: it goes on from its checkpoint, up to three times."""
         with self.lock:
             run = self.history.confirmation.runs[trial]
             if run.state is not None or self.interrupted:
                 return
-            self.losses[trial] += 1
-            if self.losses[trial] > MOST_RETRIES:
-                self.failed(trial, f"lost its worker {self.losses[trial]} times, the last time: {reason}")
+            if counted and self.history.confirmation.losses[trial] >= MOST_RETRIES:
+                self.failed(trial, f"lost its worker {MOST_RETRIES + 1} times, the last time: {reason}")
                 return
+            self._append("confirm_retried", {"run": trial, "reason": reason, "counted": counted}, run.trial)
             self.live.discard(trial)
             self.queue.append((run.trial, run.seed))
 

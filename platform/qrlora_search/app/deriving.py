@@ -1,7 +1,7 @@
 """Smaller adapters from Finished trials on or near the front: cut, scored on the selection split, recorded."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from qrlora_search.app.scoring import Scorer, Wanted
 from qrlora_search.describe.plan import SearchPlan
@@ -30,11 +30,13 @@ def points_to_derive(plan: SearchPlan, history: History) -> Iterator[Point]:
             yield one.trial, count
 
 
-def derive(plan: SearchPlan, record: Record, history: History, scorer: Scorer) -> None:
-    """Scores what is to be derived and was not yet, and records it."""
+def derive(plan: SearchPlan, record: Record, history: History, scorer: Scorer, stop: Callable[[], bool]) -> None:
+    """Scores what is to be derived and was not yet, and records it. stop: whether to derive no more."""
     for trial, kept in points_to_derive(plan, history):
         if kept is None or (trial, kept, "selection") in history.confirmation.derived:
             continue
+        if stop():
+            return
         one = history.trials[trial]
         if scorer.weights.path(trial).is_file():
             data = {"kept": kept, **scorer.score(Wanted(one, kept), "selection")}

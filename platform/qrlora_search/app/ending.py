@@ -1,6 +1,8 @@
 """The end of a search: the report split is scored once for the members fixed by then, and the files are written."""
 
 import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from qrlora_search.app.front_view import FrontView, MemberView
@@ -15,29 +17,42 @@ from qrlora_search.record.history import History
 
 
 class Ending:
-    """Scores what is to be reported and writes the front; everything goes through the record."""
+    """Scores what is to be reported and writes the front; everything goes through the record.
 
-    def __init__(self, plan: SearchPlan, record: Record, history: History, scorer: Scorer) -> None:
-        self.plan, self.record, self.history, self.scorer = plan, record, history, scorer
+    stop: whether to score no more, as after a signal.
+    """
 
-    def score(self, *, with_report: bool) -> list[Point]:
-        """Returns the members, whose adapters are scored on the report split if asked; nothing is scored twice."""
+    def __init__(
+        self, plan: SearchPlan, record: Record, history: History, scorer: Scorer, stop: Callable[[], bool] = bool
+    ) -> None:
+        self.plan, self.record, self.history, self.scorer, self.stop = plan, record, history, scorer, stop
+
+    def score(self, *, with_report: bool) -> tuple[list[Point], bool]:
+        """Returns the members, whose adapters are scored on the report split if asked, and whether all were, which a
+        stop prevents; nothing is scored twice.
+        """
         members = members_of(self.history)
         if HEAD_CONTROL in Standing(self.history).control_points:
             self._own(HEAD_CONTROL, "selection")
+        for step in self._steps(members, with_report):
+            if self.stop():
+                return members, False
+            step()
+        return members, True
+
+    def _steps(self, members: list[Point], with_report: bool) -> Iterator[Callable[[], None]]:
         for split in self.plan.counts.report if with_report else ():
-            self._own(None, split)
+            yield partial(self._own, None, split)
             controls = [HEAD_CONTROL] if HEAD_CONTROL in Standing(self.history).control_points else []
             for point in (*controls, *members):
-                self._own(point, split)
+                yield partial(self._own, point, split)
             for warm_up in range(len(self.plan.warm_up_seeds)):  # one workbench after the other
-                self._control(warm_up, split)
+                yield partial(self._control, warm_up, split)
                 for point in (*controls, *members):
-                    self._again(point, split, warm_up)
+                    yield partial(self._again, point, split, warm_up)
         if with_report:
             for point in dict.fromkeys([*members, *self.history.confirmation.candidates]):
-                self._own(point, "selection")
-        return members
+                yield partial(self._own, point, "selection")
 
     def _own(self, point: Point | None, split: str) -> None:
         """Scores a control's or a trial's own adapter, or its largest coefficients."""

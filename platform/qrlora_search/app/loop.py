@@ -290,16 +290,16 @@ class SearchLoop(Interruptible):
                 self._finish(trial, TrialState.FAILED, reason)
                 self._end_where_all_failed()
 
-    def lost(self, trial: int, reason: str) -> None:
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
         """Takes the news that a trial's worker was lost: it goes on from its checkpoint, up to three times."""
         with self.lock:
             one = self.history.trials[trial]
             if one.state is not None or self.interrupted:
                 return
-            if len(one.retries) >= MOST_RETRIES:
+            if counted and len(one.retries) - one.uncounted >= MOST_RETRIES:
                 self.failed(trial, f"lost its worker {MOST_RETRIES + 1} times, the last time: {reason}")
                 return
-            self._append("retried", {"reason": reason, "retry": len(one.retries) + 1}, trial)
+            self._append("retried", {"reason": reason, "retry": len(one.retries) + 1, "counted": counted}, trial)
             self.again.append(trial)
 
     def _end_where_all_failed(self) -> None:

@@ -52,12 +52,12 @@ class InTurn:
     def __init__(self, phases: Sequence[Phase]) -> None:
         self.phases, self.place = list(phases), 0
         self.live: set[int] = set()
-        self.ended = False
+        self.ended = ""
         self.lock = threading.RLock()
 
     def interrupt(self, why: str) -> None:
-        """Ends the run: no further phase begins."""
-        self.ended = True
+        """Ends the run: no further phase begins. why: kept as `ended`."""
+        self.ended = why
         for phase in self.phases:
             phase.interrupt(why)
 
@@ -68,7 +68,7 @@ class InTurn:
     @property
     def interrupted(self) -> bool:
         """Returns whether the run is to end now."""
-        return self.ended or (self._last and self.phases[-1].interrupted)
+        return bool(self.ended) or (self._last and self.phases[-1].interrupted)
 
     @property
     def exhausted(self) -> bool:
@@ -76,7 +76,7 @@ class InTurn:
         with self.lock:
             while not self._last and not self.ended and not self.live and self.phases[self.place].exhausted:
                 self.place += 1
-            return self.ended or (self._last and self.phases[-1].exhausted)
+            return bool(self.ended) or (self._last and self.phases[-1].exhausted)
 
     def next_trial(self) -> TrialOrder | None:
         """Returns the next trial of the phase that runs, under a number of its own."""
@@ -103,12 +103,12 @@ class InTurn:
                 self.live.discard(trial)
             return decision
 
-    def lost(self, trial: int, reason: str) -> None:
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
         """Takes the news that a trial's worker was lost to its phase, which may order the trial again."""
         with self.lock:
             phase, number = self._owner(trial)
             self.live.discard(trial)
-            phase.lost(number, reason)
+            phase.lost(number, reason, counted=counted)
 
     def failed(self, trial: int, reason: str) -> None:
         """Takes the news that a trial failed to its phase."""

@@ -163,7 +163,7 @@ def _run_on_ray(
             _tell(console, started, waits)
         check_nodes(plan.precision, each)
     share = max(1, cpus // workers) if local else threads
-    runner = RayWarmUp(threads=share, use_gpu=plan.gpus_per_trial > 0, labels=plan.labels)
+    runner = RayWarmUp(threads=share, use_gpu=plan.gpus_per_trial > 0, labels=plan.labels, here=local)
     prepared = prepare(plan, planned.splits, store, runner, partial(_tell, console, started))
     _tell(
         console,

@@ -118,7 +118,7 @@ class Session:
             engine.run(turns)
             spent |= {"trials": time.monotonic() - began, "sinks": sum(one.busy_s for one in (progress, *pumps))}
             progress.close(self.record.last())
-            view = self._end(loop.ending or confirming.ending or "complete", started, spent)
+            view = self._end(loop.ending or confirming.ending or "complete", started, spent, turns)
             show_front(self.console, view, str(self.output))
             deliver(pumps, self.record, self.console)
             show_link(pumps, self.console)
@@ -153,10 +153,14 @@ class Session:
             self.plan.space, proposal, self.prepared.spectra, self.plan.encoder.layers, self.plan.encoder.parameters
         )
 
-    def _end(self, outcome: str, started: float, spent: dict[str, float]) -> FrontView:
-        """Scores the report split once for the controls and the members, writes the files, closes the record."""
-        began, ending = time.monotonic(), Ending(self.plan, self.record, self.history, self.scorer)
-        members = ending.score(with_report=outcome in AS_ASKED)
+    def _end(self, outcome: str, started: float, spent: dict[str, float], turns: InTurn) -> FrontView:
+        """Scores the report split once for the controls and the members, writes the files, closes the record. A signal
+        ends the scoring, which a resume goes on with.
+        """
+        began = time.monotonic()
+        ending = Ending(self.plan, self.record, self.history, self.scorer, lambda: bool(turns.ended))
+        members, whole = ending.score(with_report=outcome in AS_ASKED)
+        outcome = outcome if whole else turns.ended
         write_trials(self.history, self.output)
         view = ending.write(self.output, outcome, self.before + time.monotonic() - started)
         data: dict[str, object] = {

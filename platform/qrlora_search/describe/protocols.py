@@ -48,8 +48,12 @@ class TrialDriver(Protocol):
     def failed(self, trial: int, reason: str) -> None:
         """Takes the news that a trial failed by itself, with its reason."""
 
-    def lost(self, trial: int, reason: str) -> None:
-        """Takes the news that a trial's worker was lost, which is not the trial's fault; it may be ordered again."""
+    def lost(self, trial: int, reason: str, *, counted: bool = True) -> None:
+        """Takes the news that a trial's worker was lost, which is not the trial's fault; it may be ordered again.
+
+        counted: whether it is one of the few retries of a trial; it is not where its node was found unfit, which is
+        then used no more.
+        """
 
 
 class Engine(Protocol):

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from qrlora_search.describe.space import States
 from qrlora_search.method.constant import Fill, Wanted
-from qrlora_search.prepare.store import Store
+from qrlora_search.prepare.store import Store, default_root
+from qrlora_search.values.errors import UserError
 
 KIND = "states"
 FILE = "states.bin"
@@ -65,7 +67,7 @@ class MappedStates:
             while self.mapped and wanted.size + sum(one.nbytes for one in self.mapped.values()) > self.room:
                 self.mapped.popitem(last=False)
         self.mapped[place] = states
-        if place.is_dir():
+        with suppress(OSError):  # another has dropped it, or made it
             os.utime(place)
         return states
 
@@ -93,6 +95,14 @@ class MappedStates:
         place.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         self.mapped.pop(place, None)
+
+
+def mapped_states(budget: States) -> MappedStates | None:
+    """Returns a keeper on this node's cache; None where it has none that can be written, and states are made anew."""
+    try:
+        return MappedStates(Store(default_root()), budget)
+    except (UserError, RuntimeError):  # RuntimeError: a user without a home
+        return None
 
 
 def _reserve(file: int, size: int) -> None:

@@ -1,5 +1,6 @@
 """What the record says of confirmation: members trained again with further seeds, and adapters derived from trials."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,7 @@ class Confirmation:
     rounds: the trials of each round that has begun, by its seed's place. closed: whether it has ended, and no trial was
     started since. derived: scores by (trial, kept, split). controls:
     what the further warm-ups score without adapter, by (warm-up, split). lost: epochs that were trained once more.
+    losses: how often each further training lost its worker and was ordered again, but for nodes found unfit.
     """
 
     candidates: list[Point] = field(default_factory=list)
@@ -70,6 +72,7 @@ class Confirmation:
     derived: dict[tuple[int, int, str], Scored] = field(default_factory=dict)
     controls: dict[tuple[int, str], Scored] = field(default_factory=dict)
     lost: list[ReportLine] = field(default_factory=list)
+    losses: Counter[int] = field(default_factory=Counter)
 
     def runs_of(self, trial: int) -> list[ConfirmRun]:
         """Returns the further trainings of a trial that ended, by seed."""
@@ -108,6 +111,10 @@ class Confirmation:
         """Takes an epoch of a further training."""
         line = dict(data)
         self.runs[int(line.pop("run"))].reports.append(ReportLine(**line))
+
+    def on_retried(self, _: int | None, data: dict[str, Any]) -> None:
+        """Takes that a further training lost its worker and goes on."""
+        self.losses[int(data["run"])] += bool(data["counted"])
 
     def on_ended(self, _: int | None, data: dict[str, Any]) -> None:
         """Takes the end of a further training."""

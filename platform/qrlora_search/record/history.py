@@ -24,8 +24,8 @@ AS_ASKED = frozenset({"complete", TIME_LIMIT})
 @dataclass
 class TrialHistory:
     """Everything known of one proposal. state None: not ended. duplicate_of: the trial that answered it. retries: why
-    its worker was lost, each time that it was ordered again for that. promoted: after which epochs it was stopped and
-    then taken up again, and why.
+    its worker was lost, each time that it was ordered again for that; uncounted: how many on nodes found unfit.
+    promoted: after which epochs it was stopped and then taken up again, and why.
     """
 
     number: int
@@ -38,6 +38,7 @@ class TrialHistory:
     duplicate_of: int | None = None
     refused: bool = False
     retries: list[str] = field(default_factory=list)
+    uncounted: int = 0
     promoted: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -169,7 +170,9 @@ class History:
         line.decision, line.stop = data["reason"], data["stop"]
 
     def _on_retried(self, trial: int | None, data: dict[str, Any]) -> None:
-        self.trials[_numbered(trial)].retries.append(data["reason"])
+        one = self.trials[_numbered(trial)]
+        one.retries.append(data["reason"])
+        one.uncounted += not data.get("counted", True)
 
     def _on_used_up(self, _: int | None, data: dict[str, Any]) -> None:
         self.used_up, self.unused = (data["budget"], data["max_params"]), 0

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qrlora_search.adapters.mlflow_sink.tracking import log_file, log_folder, storing
 from qrlora_search.describe.plan import SearchPlan
 from qrlora_search.record.history import History
 
@@ -13,7 +14,7 @@ FILES = ("front.json", "front.csv", "front.html", "front.png", "trials.json", "s
 def keep_artifact(client: Any, run: str, path: Path) -> None:
     """Logs a file, where there is one."""
     if path.is_file():
-        client.log_artifact(run, str(path))
+        log_file(client, run, path)
 
 
 def keep_files(client: Any, run: str, output: Path) -> None:
@@ -22,19 +23,21 @@ def keep_files(client: Any, run: str, output: Path) -> None:
         keep_artifact(client, run, output / name)
     if (output / "front").is_dir():
         _drop_others(client, run, {f"front/{one.name}" for one in (output / "front").iterdir()})
-        client.log_artifacts(run, str(output / "front"), "front")
+        log_folder(client, run, output / "front", "front")
 
 
 def _drop_others(client: Any, run: str, kept: set[str]) -> None:
     """Removes what an earlier end of the search left in the folder `front`."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    stale = [one.path for one in client.list_artifacts(run, "front") if one.path not in kept]
+    with storing():
+        stale = [one.path for one in client.list_artifacts(run, "front") if one.path not in kept]
     if stale:
         place = client.get_run(run).info.artifact_uri
-        repository = get_artifact_repository(place, tracking_uri=client.tracking_uri)
-        for path in stale:
-            repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
+        with storing():
+            repository = get_artifact_repository(place, tracking_uri=client.tracking_uri)
+            for path in stale:
+                repository.delete_artifacts(path)  # type: ignore[no-untyped-call]
 
 
 def keep_dataset(client: Any, run: str, plan: SearchPlan) -> None:

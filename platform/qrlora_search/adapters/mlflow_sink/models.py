@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qrlora_search.adapters.mlflow_sink.tracking import log_folder
+
 MODEL, BASE = "model", "base"
 _WHOLE = "qrlora.whole."
 """Tag of a run that has an artifact folder whole: an upload may be cut short."""
@@ -27,14 +29,14 @@ def keep_models(client: Any, parent: str, members: Mapping[str, str], output: Pa
         return
     weights = str(json.loads(described.read_text(encoding="utf-8"))["weights"])
     if members and not _is_whole(client, parent, BASE):
-        client.log_artifacts(parent, str(output / BASE), BASE)
+        log_folder(client, parent, output / BASE, BASE)
         client.set_tag(parent, _WHOLE + BASE, "true")
     for adapter, run in members.items():
         if not _is_whole(client, run, MODEL):
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder) / MODEL
                 save_model(place, output / adapter, f"runs:/{parent}/{BASE}", weights)
-                client.log_artifacts(run, str(place), MODEL)
+                log_folder(client, run, place, MODEL)
                 client.set_tag(run, _WHOLE + MODEL, "true")
 
 

@@ -41,7 +41,8 @@ class Store:
         try:
             with tracking.told_apart(self.address), tempfile.TemporaryDirectory() as folder:
                 found = self.client.get_run(run)
-                path = self.client.download_artifacts(run, name, folder)
+                with tracking.storing():
+                    path = self.client.download_artifacts(run, name, folder)
                 return str(found.info.run_name), Path(path).read_text(encoding="utf-8")
         except SinkError as error:
             raise UserError(
@@ -56,7 +57,7 @@ class Store:
             run = self.client.create_run(experiment, tags={"mlflow.runName": name, "qrlora.kind": "comparison"})
             tracking.log_values(self.client, run.info.run_id, metrics, 0, tags)
             for path in files:
-                self.client.log_artifact(run.info.run_id, str(path))
+                tracking.log_file(self.client, run.info.run_id, path)
             self.client.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qrlora_search.adapters.mlflow_sink.tracking import connect, find_experiment, told_apart
+from qrlora_search.adapters.mlflow_sink.tracking import connect, find_experiment, log_file, told_apart
 
 EXPERIMENT = "qr-lora sweeps"
 
@@ -25,5 +25,5 @@ def log_sweep(
             if there.get(metric) != number:
                 client.log_metric(run, metric, number)
         for file in files:
-            client.log_artifact(run, str(file))
+            log_file(client, run, file)
         client.set_terminated(run, "FINISHED")

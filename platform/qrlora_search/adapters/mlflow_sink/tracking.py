@@ -37,6 +37,29 @@ def told_apart(address: str) -> Iterator[None]:
         raise SinkError(first_line(error, address)) from None
 
 
+@contextmanager
+def storing() -> Iterator[None]:
+    """Turns whatever an artifact store raises into a SinkError: object stores that MLflow's client reaches by itself
+    have errors of their own, and their libraries may lack.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - each store's library has its own, and none is told apart
+        raise SinkError(f"MLflow's artifact store: {type(error).__name__}: {first_line(error)}") from None
+
+
+def log_file(client: Any, run: str, path: Path) -> None:
+    """Logs a file as an artifact."""
+    with storing():
+        client.log_artifact(run, str(path))
+
+
+def log_folder(client: Any, run: str, folder: Path, name: str) -> None:
+    """Logs what is in a folder as artifacts below a name."""
+    with storing():
+        client.log_artifacts(run, str(folder), name)
+
+
 def connect(address: str) -> Any:
     """Returns an MLflow client, with the libraries' own messages kept to errors."""
     for name, value in _CLIENT.items():

@@ -97,7 +97,7 @@ class DriverScheduler(_Unpicklable, FIFOScheduler):
         if ending.unfit:
             self.unfit.add(ending.unfit)
         if ending.lost and (not ending.unfit or places(self.each, self.unfit)):
-            self.driver.lost(number, ending.reason)
+            self.driver.lost(number, ending.reason, counted=not ending.unfit)
         else:
             self.driver.failed(number, ending.reason)
 

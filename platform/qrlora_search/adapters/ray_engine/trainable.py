@@ -12,8 +12,7 @@ from qrlora_search.describe.space import States
 from qrlora_search.method.machine import refusal
 from qrlora_search.method.training import TrialFailedError, TrialTrainer, out_of_memory_told
 from qrlora_search.method.workbench import Materials, Workbench, build_workbench
-from qrlora_search.prepare.states import MappedStates
-from qrlora_search.prepare.store import Store, default_root
+from qrlora_search.prepare.states import MappedStates, mapped_states
 
 REPORT = "qrlora_report"
 FAILURE = "qrlora_failure"
@@ -35,6 +34,7 @@ class TrialActor(tune.Trainable):
     further: list[Any]
     states: States
     keeper: MappedStates | None
+    ready: bool
     benches: dict[int, Workbench]
     given: dict[str, Any]
     trainer: TrialTrainer | None
@@ -47,7 +47,7 @@ class TrialActor(tune.Trainable):
         further: references to the materials of further warm-ups.
         """
         self.materials, self.further, self.states = materials, further, states
-        self.benches, self.keeper = {}, None
+        self.benches, self.keeper, self.ready = {}, None, False
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -57,12 +57,12 @@ class TrialActor(tune.Trainable):
 
     def _begin(self) -> TrialTrainer:
         config = self.given
-        if self.keeper is None:
+        if not self.ready:
             refused = refusal(self.materials.precision)
             if refused:
                 raise UnfitNodeError(f"{ray.get_runtime_context().get_node_id()} {refused}")
             torch.set_num_threads(max(1, int(config["threads"])))
-            self.keeper = MappedStates(Store(default_root()), self.states)
+            self.keeper, self.ready = mapped_states(self.states), True
         configuration, kept = configuration_from_json(dict(config["configuration"])), config["checkpoint"]
         checkpoint, warm_up = b"" if kept is None else ray.get(kept), int(config["warm_up"])
         if warm_up not in self.benches:

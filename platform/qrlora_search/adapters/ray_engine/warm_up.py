@@ -1,6 +1,8 @@
 """Warm-up fine-tuning through Ray Train: any number of workers, gradients averaged by torch's DDP."""
 
+import os
 import queue
+import socket
 import tempfile
 import threading
 import time
@@ -11,6 +13,7 @@ from typing import Any
 import ray
 import ray.train
 import torch
+import torch.distributed as dist
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
@@ -35,6 +38,8 @@ def _work(config: dict[str, Any]) -> None:
     torch.manual_seed(job.seed)
     model = build_classifier(job.config, job.weights, job.task.outputs)
     torch.manual_seed(job.seed * workers + rank + 1)
+    if config["meet"]:
+        _meet(config["meet"], config["backend"], rank, workers)
     model = prepare_model(model) if workers > 1 else model.to(get_device())
 
     def tell(epoch: int, loss: float) -> None:
@@ -46,6 +51,21 @@ def _work(config: dict[str, Any]) -> None:
         told.put(("state", ray.put(export_state(model))))
         told.put(("done", None))
         _wait_until_taken(told)
+
+
+def _loopback_interface() -> str:
+    """Returns what this system calls its loopback interface: `lo`, or on others `lo0`."""
+    names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    return names[0] if names else "lo"
+
+
+def _meet(file: str, backend: str, rank: int, workers: int) -> None:
+    """Makes the process group of workers that are all on this machine: they find one another by a file, and listen on
+    its loopback interface alone.
+    """
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, _loopback_interface())
+    dist.init_process_group(backend, init_method=f"file://{file}", rank=rank, world_size=workers)
 
 
 def _wait_until_taken(told: Queue) -> None:
@@ -74,8 +94,10 @@ class _NoGroup(Backend):
     share_cuda_visible_devices = True
 
 
-class _Alone(TorchConfig):
-    """What one worker trains with: it has none to meet, and where they would meet, torch listens on all addresses."""
+class _Unmet(TorchConfig):
+    """What workers train with that need no meeting place: one has none to meet, and those of one machine meet by a
+    file. At torch's own meeting place it listens on all addresses.
+    """
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -84,10 +106,17 @@ class _Alone(TorchConfig):
 
 
 class RayWarmUp:
-    """A `WarmUpRunner` on a running Ray cluster."""
+    """A `WarmUpRunner` on a running Ray cluster. here: all of it is on this machine."""
 
-    def __init__(self, threads: int, use_gpu: bool, labels: Mapping[str, str] | None = None) -> None:
-        self.threads, self.use_gpu, self.labels = threads, use_gpu, dict(labels or {})
+    def __init__(
+        self, threads: int, use_gpu: bool, labels: Mapping[str, str] | None = None, *, here: bool = False
+    ) -> None:
+        self.threads, self.use_gpu, self.labels, self.here = threads, use_gpu, dict(labels or {}), here
+
+    @property
+    def backend(self) -> str:
+        """What workers speak to one another with."""
+        return "nccl" if self.use_gpu else "gloo"
 
     def __call__(self, job: WarmUpJob, told: Told) -> State:
         """Returns the warmed-up weights. A lost worker's training begins again, up to 3 times: seeded, it is the same.
@@ -106,15 +135,17 @@ class RayWarmUp:
     def _once(self, job: WarmUpJob, told: Told) -> State:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         mail = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        config = {"job": [ray.put(job)], "told": mail, "threads": self.threads}
-        torch_config = TorchConfig if job.settings.workers > 1 else _Alone
+        config = {"job": [ray.put(job)], "told": mail, "threads": self.threads, "backend": self.backend}
+        many = job.settings.workers > 1
+        torch_config = TorchConfig if many and not self.here else _Unmet
 
         def train() -> None:
             with tempfile.TemporaryDirectory(prefix="qrlora-train-", ignore_cleanup_errors=True) as folder:
+                meet = f"{folder}/meet" if many and self.here else ""
                 TorchTrainer(
                     _work,
-                    train_loop_config=config,
-                    torch_config=torch_config(backend="nccl" if self.use_gpu else "gloo"),
+                    train_loop_config={**config, "meet": meet},
+                    torch_config=torch_config(backend=self.backend),
                     scaling_config=ScalingConfig(
                         num_workers=job.settings.workers,
                         use_gpu=self.use_gpu,
