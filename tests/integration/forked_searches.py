@@ -7,7 +7,8 @@ in a place's folder; SCENARIOS is JSON {output: [fault, ..., ""]}, one run for e
 Prints the wait statuses as JSON of the same shape, and those of preparations under PREPARING: the faults that this
 variable lists, one preparation for each, before the searches. PROPOSALS: tried before anything else.
 CURVES: what each of these trials is said to score, by epoch, in place of its real scores. LOST: {trial: epoch}, whose
-worker is lost there the first time, once for each output. UNUSED: so many proposals in a row that need no trial use up
+worker is lost there the first time, once for each output. CALLS: to MLflow, each with a fault point `call-NAME` before
+and after it. UNUSED: so many proposals in a row that need no trial use up
 a space. A fork has no threads of its
 parent's pools: the environment gives every library one.
 """
@@ -19,19 +20,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 import matplotlib.backends.backend_agg  # with all that follows, loaded before the forks
 import matplotlib.figure
-import mlflow.pyfunc
-import mlflow.store.tracking.sqlalchemy_store
-import mlflow.tracking  # noqa: F401
 import optuna.storages  # noqa: F401
 import plotly.subplots
 import sklearn.metrics  # noqa: F401
 import torch
 import torch._dynamo  # what an optimiser loads at its first step
+from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from qrlora_search.adapters.simulated.engine import SimulatedEngine
@@ -49,7 +49,7 @@ from qrlora_search.method.training import TrialFailedError, TrialTrainer
 from qrlora_search.method.workbench import Workbench, build_workbench
 from qrlora_search.prepare.preparation import Prepared, prepare
 from qrlora_search.prepare.store import Store
-from qrlora_search.values.faults import VARIABLE
+from qrlora_search.values.faults import VARIABLE, passing
 from qrlora_search.values.states import Report
 
 PREPARING = "PREPARING"
@@ -135,8 +135,23 @@ def forked(work: Callable[[], int], fault: str) -> int:
         os._exit(code)
 
 
+def with_moments(call: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return a call to MLflow with a fault point before and after it."""
+
+    @wraps(call)
+    def called(*given: Any, **named: Any) -> Any:
+        passing(f"before:call-{name}")
+        found = call(*given, **named)
+        passing(f"after:call-{name}")
+        return found
+
+    return called
+
+
 def main() -> None:
     """Run the scenarios that the command line gives."""
+    for name in os.environ.get("CALLS", "").split():
+        setattr(MlflowClient, name, with_moments(getattr(MlflowClient, name), name))
     torch.set_num_threads(1)
     matplotlib.figure.Figure().subplots()
     plotly.subplots.make_subplots(rows=1, cols=2).update_layout(title="loaded", template="plotly_white")

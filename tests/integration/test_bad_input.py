@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from qrlora_search.adapters.mlflow_sink.address import check_tracking
 from qrlora_search.app.cli import main
+from qrlora_search.app.output import held
 from search_runs import free_port, make_place
 
 
@@ -181,3 +182,18 @@ def test_the_launcher_is_the_same_command(checkout):
     )  # fmt: skip
     assert result.returncode == 2
     assert "--task 'nope' is not known" in result.stderr
+
+
+def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it_is_killed(place):
+    holder = "import sys; from pathlib import Path; from qrlora_search.app.output import held\n"
+    holder += "with held(Path('taken')): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", holder], cwd=place.folder, stdin=subprocess.PIPE, text=True,
+                          stdout=subprocess.PIPE) as first:  # fmt: skip
+        assert first.stdout.readline() == "held\n"
+        result = place.run("--budget", "1", "--output", "taken", "--tracking-uri", "sqlite:///taken.db")
+        first.kill()
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "'taken' is in use by another search; wait for it to end" in result.stderr
+    assert "Traceback" not in result.stderr
+    with held(place.folder / "taken"):
+        pass
