@@ -7,11 +7,12 @@ from test_fault_points import MORE, TRAINED
 
 BUDGET = 3
 IN_POSTGRES = ("before:opened:1", "after:opened:1", "before:report:2", "after:decision:1", "before:ended:1",
-               "after:mlflow-report:2", "after:derived:1", "before:confirm_report:1", "before:closed:1",
+               "after:derived:1", "before:confirm_report:1", "before:closed:1", "after:mlflow-closed:1",
                "before:delivered:1")  # fmt: skip
 OPENING = ("create_run", "log_batch", "log_inputs", "set_tag", "log_artifact")
 """Calls to MLflow in their order, before anything of a trial is there: each is the first of its kind of a new sink."""
-TRIALS = ("update_run", "create_run", "set_terminated")
+TRIALS = ("create_run", "update_run", "set_terminated")
+"""A trial's, whose events stand behind all of those, wherever the search itself had got to."""
 ENDING = ("log_artifacts",)
 CALLS = dict.fromkeys((*OPENING, *TRIALS, *ENDING))
 AT_CALLS = tuple(

@@ -87,7 +87,7 @@ def done(tmp_path_factory):
     members, whole = cut.score(with_report=True)
     assert not whole
     assert sum(one.data.get("split") == "validation" for one in record.all()) == 2
-    ending = Ending(a_plan, record, history, scorer)
+    ending = Ending(a_plan, record, history, scorer, lambda: False)
     assert ending.score(with_report=True) == (members, True)
     scored = [(one.kind, one.trial, one.data.get("kept"), one.data.get("run"), one.data["split"])
               for one in record.all() if one.kind in {"scored", "derived", "confirm_scored"}]  # fmt: skip

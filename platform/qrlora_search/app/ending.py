@@ -23,7 +23,7 @@ class Ending:
     """
 
     def __init__(
-        self, plan: SearchPlan, record: Record, history: History, scorer: Scorer, stop: Callable[[], bool] = bool
+        self, plan: SearchPlan, record: Record, history: History, scorer: Scorer, stop: Callable[[], bool]
     ) -> None:
         self.plan, self.record, self.history, self.scorer, self.stop = plan, record, history, scorer, stop
 

@@ -47,6 +47,8 @@ def _work(config: dict[str, Any]) -> None:
             told.put(("progress", f"warm-up epoch {epoch} of {job.settings.epochs}, training loss {loss:.4f}"))
 
     fine_tune(model, job, get_device(), Share(rank, workers), tell)
+    if config["meet"]:
+        dist.destroy_process_group()
     if rank == 0:
         told.put(("state", ray.put(export_state(model))))
         told.put(("done", None))
