@@ -1,4 +1,4 @@
-"""The driver is killed at writes into a real PostgreSQL, and at every kind of call to MLflow, before and after it."""
+"""The driver is killed at writes into a real PostgreSQL, and before and after its calls to MLflow."""
 
 import promise
 from forking import KILLED, run_forked
@@ -47,7 +47,7 @@ def test_a_driver_killed_at_its_writes_into_postgres_keeps_the_promise(tmp_path,
     is_whole(tmp_path)
 
 
-def test_a_driver_killed_at_any_kind_of_call_to_mlflow_keeps_the_promise(tmp_path):
+def test_a_driver_killed_at_its_calls_to_mlflow_keeps_the_promise(tmp_path):
     statuses = resumed(tmp_path, AT_CALLS, CALLS=" ".join(CALLS))
     assert statuses == {**dict.fromkeys(AT_CALLS, KILLED), "": 0}
     is_whole(tmp_path)

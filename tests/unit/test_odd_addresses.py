@@ -25,7 +25,7 @@ def test_a_database_that_is_written_wrongly_is_refused_without_any_part_of_its_p
 @pytest.mark.parametrize(
     "address",
     ["postgresql:/alice:swordfish@h/d", "http:/alice:swordfish@h", "//alice:swordfish@h/d", "http:alice:swordfish@h",
-     "host=h password=quuxfrob", "sqlite:alice:swordfish@h", "http://127.0.0.1:9/#pass=quuxfrob"],
+     "host=h password=swordfish", "sqlite:alice:swordfish@h", "http://127.0.0.1:9/#pass=swordfish"],
 )  # fmt: skip
 def test_a_tracking_address_that_is_written_wrongly_is_refused_without_its_password(address):
     with pytest.raises(UserError) as error:

@@ -10,7 +10,7 @@ from cronsim import CronSim
 from qrlora_search.app.cli import main
 from qrlora_search.app.sweep_cron import for_kubernetes
 from qrlora_search.values.errors import UserError
-from test_sweep_schedule import NIGHTLY, SCHEMAS
+from test_sweep_schedule import ON_VOLUME, SCHEMAS
 
 RESOURCES = 'address = "$RAY_ADDRESS"    # HOST:PORT of the cluster\'s head\ngpus_per_trial = 0.25\n'
 
@@ -20,9 +20,9 @@ def told(tmp_path, capsys):
     """Return what the kuberay form of nightly.toml with other words is, or the error that it is."""
 
     def write(old: str, new: str, form: str = "kuberay") -> tuple[int, str]:
-        spec, text = tmp_path / "spec.toml", NIGHTLY.read_text().replace('"runs/sweeps"', '"/runs/sweeps"')
-        assert old in text
-        spec.write_text(text.replace(old, new))
+        spec = tmp_path / "spec.toml"
+        assert old in ON_VOLUME
+        spec.write_text(ON_VOLUME.replace(old, new))
         code = main(["sweep", "schedule", str(spec), "--as", form])
         found = capsys.readouterr()
         return code, found.err if code else found.out

@@ -25,6 +25,8 @@ from qrlora_search.describe.sweep import load_sweep
 from qrlora_search.values.times import parse_seconds
 
 NIGHTLY = spaces_folder() / "sweeps" / "nightly.toml"
+ON_VOLUME = NIGHTLY.read_text().replace('output = "runs/sweeps"', 'output = "/runs/sweeps"')
+"""The same with its output where the manifests mount a volume."""
 SCHEMAS = json.loads((Path(__file__).parents[1] / "schemas" / "manifests.json").read_text())
 
 
@@ -34,7 +36,7 @@ def written(tmp_path):
         spec = NIGHTLY
         if form.startswith("kube"):
             spec = tmp_path / "on-volume.toml"
-            spec.write_text(NIGHTLY.read_text().replace('output = "runs/sweeps"', 'output = "/runs/sweeps"'))
+            spec.write_text(ON_VOLUME)
         assert main(["sweep", "schedule", str(spec), "--as", form, "--to", str(tmp_path / form)]) == 0
         return {path.name: path.read_text() for path in (tmp_path / form).iterdir()}
 
@@ -161,8 +163,7 @@ def test_systemd_itself_reads_the_same_next_times(cron):
 
 def test_a_name_too_long_for_a_ray_job_is_refused(tmp_path, capsys):
     spec = tmp_path / "long.toml"
-    text = NIGHTLY.read_text().replace('output = "runs/sweeps"', 'output = "/runs/sweeps"')
-    spec.write_text(text.replace('name = "nightly"', f'name = "{"n" * 33}"'))
+    spec.write_text(ON_VOLUME.replace('name = "nightly"', f'name = "{"n" * 33}"'))
     assert main(["sweep", "schedule", str(spec), "--as", "kubernetes", "--to", str(tmp_path / "out")]) == 2
     assert "use at most 32" in capsys.readouterr().err
     assert main(["sweep", "schedule", str(spec), "--as", "crontab", "--to", str(tmp_path / "out")]) == 0
@@ -203,8 +204,8 @@ def test_manifests_keep_to_their_schemas_and_hold_no_secret(written, tmp_path, f
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('output = "runs/sweeps"', 'output = "runs/sweeps"', "storage.output = 'runs/sweeps'"),
-        ('output = "runs/sweeps"', 'output = "/home/me/runs"', "'/home/me/runs' goes with the cluster"),
+        ('output = "/runs/sweeps"', 'output = "runs/sweeps"', "storage.output = 'runs/sweeps'"),
+        ('output = "/runs/sweeps"', 'output = "/home/me/runs"', "'/home/me/runs' goes with the cluster"),
         ('address = "$RAY_ADDRESS"', "", "resources.address: without it"),
         ('tracking_uri = "$MLFLOW_TRACKING_URI"', 'tracking_uri = "sqlite:////tmp/mlflow.db"', "'/tmp/mlflow.db' goes"),
         ('spaces = ["default"]', 'spaces = ["mine.toml"]', "searches.spaces = 'mine.toml'"),
@@ -212,10 +213,9 @@ def test_manifests_keep_to_their_schemas_and_hold_no_secret(written, tmp_path, f
 )  # fmt: skip
 @pytest.mark.parametrize("form", ["kubernetes", "kuberay"])
 def test_a_place_that_goes_with_the_cluster_is_refused(tmp_path, capsys, form, old, new, said):
-    spec, text = tmp_path / "spec.toml", NIGHTLY.read_text()
-    if not old.startswith("output"):
-        text = text.replace('output = "runs/sweeps"', 'output = "/runs/sweeps"')
-    spec.write_text(text.replace(old, new))
+    spec = tmp_path / "spec.toml"
+    assert old in ON_VOLUME
+    spec.write_text(ON_VOLUME.replace(old, new))
     (tmp_path / "mine.toml").write_text("")
     assert main(["sweep", "schedule", str(spec), "--as", form]) == 2
     found = capsys.readouterr()

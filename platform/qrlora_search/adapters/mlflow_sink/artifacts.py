@@ -32,9 +32,8 @@ def _drop_others(client: Any, run: str, kept: set[str]) -> None:
 
     with storing():
         stale = [one.path for one in client.list_artifacts(run, "front") if one.path not in kept]
-    if stale:
-        place = client.get_run(run).info.artifact_uri
-        with storing():
+        if stale:
+            place = client.get_run(run).info.artifact_uri
             repository = get_artifact_repository(place, tracking_uri=client.tracking_uri)
             for path in stale:
                 repository.delete_artifacts(path)  # type: ignore[no-untyped-call]

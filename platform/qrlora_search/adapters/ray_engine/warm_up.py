@@ -2,7 +2,7 @@
 
 import os
 import queue
-import socket
+import sys
 import tempfile
 import threading
 import time
@@ -55,18 +55,12 @@ def _work(config: dict[str, Any]) -> None:
         _wait_until_taken(told)
 
 
-def _loopback_interface() -> str:
-    """Returns what this system calls its loopback interface: `lo`, or on others `lo0`."""
-    names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
-    return names[0] if names else "lo"
-
-
 def _meet(file: str, backend: str, rank: int, workers: int) -> None:
     """Makes the process group of workers that are all on this machine: they find one another by a file, and listen on
     its loopback interface alone.
     """
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        os.environ.setdefault(name, _loopback_interface())
+        os.environ.setdefault(name, "lo" if sys.platform == "linux" else "lo0")
     dist.init_process_group(backend, init_method=f"file://{file}", rank=rank, world_size=workers)
 
 
